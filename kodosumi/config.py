@@ -1,0 +1,172 @@
+"""Settings: every ``KODO_*`` variable, its default and its meaning. Nothing else reads the environment.
+
+Order: command line (passed as keyword arguments), environment, ``.env``, default. Loading settings touches no file
+but ``.env``; ``secrets.py`` makes the secret key when a panel first needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .error import ConfigurationError
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+CommaList = Annotated[list[str], NoDecode]
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Settings(BaseSettings):
+    """What ``KODO_*`` variables say; each field's description is its line in the configuration reference."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KODO_", env_file=".env", env_file_encoding="utf-8", extra="ignore", populate_by_name=True
+    )
+
+    # where things are kept
+    exec_dir: Path = Field(Path("./data/execution"), description="Executions with their files.")
+    upload_dir: Path = Field(Path("./data/uploads"), description="Uploads in progress.")
+    admin_database: str = Field(
+        "sqlite+aiosqlite:///./data/admin.db", description="Roles, sessions and registered sources (SQLAlchemy URL)."
+    )
+    execution_database: str | None = Field(
+        None, description="Unset: SQLite files under `KODO_EXEC_DIR`; a PostgreSQL URL: one central database."
+    )
+    yaml_base: Path = Field(Path("./data/config/config.yaml"), description="Base file of `koco deploy`.")
+
+    # the way of an event
+    event_transport: str = Field("ray", description="How events reach the spooler: `ray` or `redis`.")
+    execution_mode: str = Field("direct", description="How runs are executed: `direct` or `temporal`.")
+    ray_queues: int = Field(1, ge=1, le=16, description="Queue actors shared by all executions (transport `ray`).")
+    queue_max_events: int = Field(
+        20_000, ge=1, description="Unstored events one execution may have in the transport before its producers wait."
+    )
+    queue_max_bytes: int = Field(
+        268_435_456, ge=1, description="Unstored bytes one queue may hold before all its producers wait."
+    )
+    max_event_bytes: int = Field(
+        268_435_456, ge=1024, description="Largest payload of one event; a larger result fails its run, saying so."
+    )
+    spooler_interval: float = Field(0.25, gt=0, description="Seconds between retries of the spooler's liveness sweep.")
+    spooler_batch_size: int = Field(1000, ge=1, description="Most events the spooler takes and commits at once.")
+    spooler_batch_timeout: float = Field(0.1, ge=0, description="Seconds the spooler waits at most to fill a batch.")
+
+    # runs
+    ray_server: str | None = Field(
+        None, description="Address of the Ray cluster; unset: the one on this machine, else `koco start` makes one."
+    )
+    ray_dashboard: str = Field("http://localhost:8265", description="Ray's dashboard.")
+    runner_warm: int = Field(1, ge=0, description="Idle runner processes kept ready per app and runtime environment.")
+    runner_max_runs: int = Field(
+        50, ge=1, description="Runs one process serves before it is replaced; 1: always fresh."
+    )
+    runner_idle_timeout: float = Field(
+        60.0, gt=0, description="Seconds after which idle runners above the warm ones end."
+    )
+    max_runs: int = Field(100, ge=1, description="Runs at once per cluster; more wait in order, fairly between users.")
+
+    # the panel
+    app_server: str = Field("http://localhost:3370", description="Where the panel listens.")
+    app_workers: int = Field(1, ge=1, description="Panel processes.")
+    app_reload: bool = Field(False, description="Restart the panel when its code changes.")
+    secret_key: str | None = Field(
+        None, description="Signs sessions; unset: generated once beside the admin database, mode 0600.", repr=False
+    )
+    admin_email: str = Field("admin@example.com", description="E-mail of the first operator.")
+    admin_password: str = Field("admin", description="Password of the first operator.", repr=False)
+    get_login: bool | None = Field(
+        None, description="Serve the deprecated `GET /login`; unset: only where the panel is bound to loopback."
+    )
+    cors_origins: CommaList = Field(default_factory=list, description="Origins allowed to call the API (comma list).")
+    register_flow: CommaList = Field(default_factory=list, description="Sources registered at start (comma list).")
+    register_allow: CommaList | None = Field(
+        None, description="Hosts sources may be fetched from (comma list); unset: all on loopback-bound panels."
+    )
+    register_refresh: float = Field(30.0, gt=0, description="Seconds between background refreshes of the sources.")
+    proxy_timeout: float = Field(30.0, gt=0, description="Seconds the proxy waits for an app.")
+    wait_for_job: float = Field(600.0, ge=0, description="Seconds `extended=true` waits for a starting execution.")
+    lock_expires: float = Field(10_800.0, gt=0, description="Seconds after which an unanswered lock expires.")
+    chunk_size: int = Field(1_048_576, ge=1, description="Bytes of a file client's chunk.")
+    save_chunk_size: int = Field(1_048_576, ge=1, description="Largest chunk in bytes the server takes.")
+
+    # TLS
+    ssl_keyfile: str | None = Field(None, description="TLS key file.")
+    ssl_certfile: str | None = Field(None, description="TLS certificate file.")
+    ssl_keyfile_password: str | None = Field(None, description="Password of the TLS key.", repr=False)
+    ssl_version: int | None = Field(None, description="TLS version (uvicorn's default when unset).")
+    ssl_cert_reqs: int | None = Field(None, description="Whether client certificates are required.")
+    ssl_ca_certs: str | None = Field(None, description="CA certificates file.")
+    ssl_ciphers: str | None = Field(None, description="TLS ciphers (uvicorn's default when unset).")
+
+    # logs
+    app_log_file: Path | None = Field(Path("./data/app.log"), description="The panel's log file, rotated.")
+    app_log_file_level: LogLevel = Field("INFO", description="Level of the panel's log file.")
+    app_std_level: LogLevel = Field("INFO", description="Level of the panel's terminal output.")
+    spooler_log_file: Path | None = Field(Path("./data/spooler.log"), description="The spooler's log file, rotated.")
+    spooler_log_file_level: LogLevel = Field("INFO", description="Level of the spooler's log file.")
+    spooler_std_level: LogLevel = Field("INFO", description="Level of the spooler's terminal output.")
+    uvicorn_level: LogLevel = Field("WARNING", description="Level of uvicorn's output.")
+
+    @field_validator("cors_origins", "register_flow", "register_allow", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _upper_levels(cls, value: object, info: Any) -> object:
+        return value.upper() if str(info.field_name).endswith("_level") and isinstance(value, str) else value
+
+    @property
+    def app_host(self) -> str:
+        """Host part of ``app_server``."""
+        return urlsplit(self.app_server).hostname or "localhost"
+
+    @property
+    def app_port(self) -> int:
+        """Port part of ``app_server``; 3370 when it names none."""
+        return urlsplit(self.app_server).port or 3370
+
+    @property
+    def bound_to_loopback(self) -> bool:
+        """Whether only this machine can reach the panel."""
+        return self.app_host in LOOPBACK_HOSTS or self.app_host.startswith("127.")
+
+
+InternalSettings = Settings
+"""Published alias."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process, with command line options on top.
+
+    Args:
+        overrides: fields by name; None means "not given".
+
+    Raises:
+        ConfigurationError: names each variable that cannot be read, its value and what would be valid.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        raise ConfigurationError("\n".join(_explain(error) for error in exc.errors())) from exc
+
+
+@functools.cache
+def process_settings() -> Settings:
+    """The settings that the environment alone gives, read once per process (flow apps, remote tasks)."""
+    return load_settings()
+
+
+def _explain(error: Any) -> str:
+    name = "_".join(str(part) for part in error["loc"]).upper()
+    secret = any(word in name for word in ("SECRET", "PASSWORD", "DATABASE", "REDIS_URL"))
+    value = "…" if secret else repr(error["input"])
+    return f"KODO_{name}={value}: {error['msg']}"

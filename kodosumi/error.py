@@ -1,0 +1,105 @@
+"""Every error that kodosumi raises, one root, one base per area.
+
+    KodosumiError
+    ├── ConfigurationError          a KODO_* variable or option cannot be used
+    ├── MalformedEvent              bytes that are not a batch of events
+    ├── LaunchError                 a launch that cannot be accepted
+    │   ├── BadEntryPoint           (ValueError) the entry point's name or object cannot be used
+    │   ├── BadInputs               (ValueError) inputs that cannot be sent to the cluster
+    │   └── LaunchUnavailable       the cluster, pool or transport cannot keep it now: try again (503)
+    ├── InputsError                 (kodosumi.forms) what a user entered is not acceptable
+    ├── TransportError
+    │   ├── TransportUnavailable    cannot be reached now; retried by whoever can wait
+    │   ├── TransportLost           accepted events of this execution are gone with the transport's storage
+    │   └── ExecutionClosed         the execution has its end; nothing may follow
+    ├── StoreError
+    │   ├── StoreUnavailable        cannot be written or read now (disk full, locked, down)
+    │   └── ExecutionNotFound       (KeyError) no such execution
+    └── ClusterError                Ray cannot be reached, joined or started
+
+A driver's own error is translated where the driver is used and kept as the cause.
+"""
+
+from __future__ import annotations
+
+
+class KodosumiError(Exception):
+    """Root of every error of kodosumi; the text may be empty."""
+
+
+class ConfigurationError(KodosumiError):
+    """A setting that cannot be used; the text names it, its value and what would be valid."""
+
+
+class MalformedEvent(KodosumiError):
+    """Bytes that are not a batch of events."""
+
+
+class LaunchError(KodosumiError):
+    """A launch that cannot be accepted; the text says what to do."""
+
+
+class BadEntryPoint(LaunchError, ValueError):
+    """The entry point's name or object cannot be used."""
+
+
+class BadInputs(LaunchError, ValueError):
+    """Inputs that cannot be sent to the cluster."""
+
+
+class LaunchUnavailable(LaunchError):
+    """The cluster, the pool or the transport cannot keep a launch now; nothing was started."""
+
+
+class TransportError(KodosumiError):
+    """Base of what a transport raises.
+
+    Attributes:
+        fid: the execution concerned, or None.
+    """
+
+    def __init__(self, message: str = "", fid: str | None = None) -> None:
+        super().__init__(message)
+        self.fid = fid
+
+    def __reduce__(self) -> tuple[type[TransportError], tuple[str, str | None]]:
+        return type(self), (str(self), self.fid)
+
+
+class TransportUnavailable(TransportError):
+    """The transport cannot be reached now; trying again later is safe."""
+
+
+class TransportLost(TransportError):
+    """Accepted events of this execution are gone with the transport's own storage."""
+
+
+class ExecutionClosed(TransportError):
+    """The execution has its terminal event; nothing may follow it."""
+
+
+class StoreError(KodosumiError):
+    """Base of what a store raises."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be written or read now; the text gives the reason, trying again later is safe."""
+
+
+class ExecutionNotFound(StoreError, KeyError):
+    """No execution with this id.
+
+    Attributes:
+        fid: the id asked for.
+    """
+
+    def __init__(self, fid: str) -> None:
+        super().__init__(fid)
+        self.fid = fid
+
+    def __str__(self) -> str:
+        return f"Execution {self.fid} not found."
+
+
+class ClusterError(KodosumiError):
+    """Ray cannot be reached, joined or started; the text says what to do."""

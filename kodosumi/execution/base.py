@@ -1,0 +1,51 @@
+"""The contract of an execution mode: how an accepted launch becomes a run, and how it's steered.
+
+A member of this family is one file: ``direct.py``, ``memory.py`` (in-process, for tests), later ``temporal.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from ..runner.spec import RunSpec
+
+
+class ExecutionMode(Protocol):
+    """A family member. Any method raises ``LaunchUnavailable`` with the reason when the cluster can't answer now."""
+
+    name: str
+
+    async def launch(self, spec: RunSpec) -> None:
+        """Accepts a run: returns once its first events (starting, inputs, meta) are safely in the transport.
+
+        The run may wait for its turn afterwards. On an error nothing was started. Idempotent by ``spec.fid``.
+
+        Raises:
+            LaunchUnavailable: it could not be kept, with the reason.
+            BadInputs, BadEntryPoint: it never can.
+        """
+        ...
+
+    async def cancel(self, fid: str, by: str) -> bool:
+        """Asks a run to end, in the name of ``by``; returns once its terminal event is in the transport.
+
+        User code gets ``CancelledError`` and five seconds; then its process is killed. False: no such living run.
+        """
+        ...
+
+    async def known(self, fids: Collection[str]) -> frozenset[str]:
+        """Those of ``fids`` that run or wait here, or whose terminal event isn't yet in the transport."""
+        ...
+
+    async def places(self) -> Mapping[str, int]:
+        """Place in the queue (1 is next) of each waiting run."""
+        ...
+
+    async def restarted(self) -> None:
+        """Returns when whatever keeps the runs has died or restarted, so that ``known`` must be asked anew."""
+        ...
+
+    async def close(self) -> None:
+        """Closes this process's connections; runs go on. Idempotent."""
+        ...

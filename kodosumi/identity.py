@@ -1,0 +1,90 @@
+"""How a flow app learns from the panel who its user is: a short-lived signed token, bound to that app and that request.
+
+The panel signs with an Ed25519 key derived from its secret; the public half is published on the Ray cluster
+(``cluster.publish``), so an app needs no setting, and code on the cluster can verify but not forge. Format: JWT
+(RFC 7519), EdDSA (RFC 8037).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Mapping
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+TOKEN_HEADER = "x-kodosumi-identity"
+"""Request header that carries the token towards apps."""
+
+TOKEN_LIFETIME_S = 60
+PUBLISHED_PREFIX = "identity/"
+"""Keys of published public keys on the cluster: this, then the key id."""
+
+ANONYMOUS = "_annon_"
+"""Published name of the user when nobody vouches for one."""
+
+
+class IdentitySigner:
+    """The panel's side.
+
+    Args:
+        secret_key: the panel's secret; equal secrets give equal keys, so panels behind one address agree.
+    """
+
+    def __init__(self, secret_key: str) -> None:
+        seed = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"kodosumi identity").derive(secret_key.encode())
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public_key: bytes = self._key.public_key().public_bytes_raw()
+        self.key_id: str = hashlib.sha256(self.public_key).hexdigest()[:16]
+
+    def token(self, username: str, audience: str, method: str, path: str) -> str:
+        """A token for one request.
+
+        Args:
+            username: role id.
+            audience: base address of the app (its ``x-kodosumi_base``).
+            method: HTTP method. path: path of the request at the app, without query.
+        """
+        now = int(time.time())
+        claims = {
+            "sub": username,
+            "aud": audience,
+            "iat": now,
+            "exp": now + TOKEN_LIFETIME_S,
+            "jti": uuid.uuid4().hex,
+            "htm": method.upper(),
+            "htu": path,
+        }
+        return jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self.key_id})
+
+
+def key_id_of(token: str) -> str | None:
+    """The id of the key that a token claims to be signed with, or None when it isn't a token."""
+    try:
+        return jwt.get_unverified_header(token).get("kid")
+    except jwt.PyJWTError:
+        return None
+
+
+def verified_user(token: str, public_keys: Mapping[str, bytes], audience: str, method: str, path: str) -> str | None:
+    """The role id that a token vouches for, or None when it doesn't hold for this app and request."""
+    public_key = public_keys.get(key_id_of(token) or "")
+    if public_key is None:
+        return None
+    try:
+        claims = jwt.decode(
+            token,
+            Ed25519PublicKey.from_public_bytes(public_key),
+            algorithms=["EdDSA"],
+            audience=audience,
+            options={"require": ["exp", "iat", "sub", "aud"]},
+        )
+    except jwt.PyJWTError:
+        return None
+    if claims.get("htm") != method.upper() or claims.get("htu") != path:
+        return None
+    return str(claims["sub"])

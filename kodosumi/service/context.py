@@ -1,0 +1,58 @@
+"""What every route of the panel shares: made once per process by ``app.py``, reached through :data:`PanelContext`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import httpx
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+from starlette.templating import Jinja2Templates
+
+from ..config import Settings
+from ..execution import ExecutionMode
+from ..identity import IdentitySigner
+from ..store import ExecutionStore
+from ..transport import Transport
+
+if TYPE_CHECKING:
+    from .database import AdminDatabase
+    from .hub import Hub
+
+
+@dataclass(slots=True)
+class Panel:
+    """The parts of one panel process.
+
+    Attributes:
+        settings: as loaded at start.
+        store: executions and events (read only here, but for archive and purge).
+        transport: for wake-ups and health; the panel never reads events from it.
+        mode: steers runs (cancel, places).
+        hub: follows executions for SSE viewers.
+        database: roles, sessions, registered sources.
+        http: client towards apps, no cookies, no redirects.
+        identity: signs who the user is, towards apps.
+        templates: pages.
+    """
+
+    settings: Settings
+    store: ExecutionStore
+    transport: Transport
+    mode: ExecutionMode
+    hub: Hub
+    database: AdminDatabase
+    http: httpx.AsyncClient
+    identity: IdentitySigner
+    templates: Jinja2Templates
+
+
+def panel_of(connection: HTTPConnection) -> Panel:
+    """The panel that serves this request."""
+    panel: Panel = connection.app.state.panel
+    return panel
+
+
+PanelContext = Annotated[Panel, Depends(panel_of)]
+"""Parameter type of routes that need the panel's parts."""

@@ -1,0 +1,195 @@
+"""The contract of a store: where executions and their events are kept, written by spoolers, read by panels.
+
+A member of this family is one file: ``memory.py``, ``sqlite.py``, later ``postgres.py``. All pass ``tests/store``.
+A store knows nothing of transports but their :class:`~kodosumi.events.Position`, and nothing of pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from ..events import Batch, EventKind, ExecutionState, StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The summary of one execution, always in step with its stored events.
+
+    Attributes:
+        fid: its id.
+        username: role id of its owner.
+        state: as stored; ``awaiting`` is computed by :attr:`shown_state`.
+        seq: the last event's place, 0 before the first.
+        started_at: timestamp of its first event, seconds (UTC).
+        finished_at: timestamp of its terminal event, or None.
+        changed_at: timestamp of the newest ``status``, ``final`` or ``meta`` event.
+        meta: what the launch said of it (entry_point, app_url, summary, description, tags, author, …).
+        inputs: the wrapped JSON text of its inputs, "" when there is none; at most ``MAX_SUMMARY_CHARS``.
+        error: the last ``error`` event's text (traceback or notice), or None.
+        locks: ids of open locks, oldest first.
+        archived: hidden by DELETE.
+    """
+
+    fid: str
+    username: str
+    state: ExecutionState = ExecutionState.STARTING
+    seq: int = 0
+    started_at: float = 0.0
+    finished_at: float | None = None
+    changed_at: float = 0.0
+    meta: dict[str, Any] = field(default_factory=dict)
+    inputs: str = ""
+    error: str | None = None
+    locks: tuple[str, ...] = ()
+    archived: bool = False
+
+    @property
+    def shown_state(self) -> ExecutionState:
+        """The state a user sees: ``awaiting`` while a lock is open."""
+        return ExecutionState.AWAITING if self.locks and not self.state.terminal else self.state
+
+
+MAX_SUMMARY_CHARS = 65_536
+"""Longest text a summary keeps of an event (the event itself is kept whole)."""
+
+
+class Appended(NamedTuple):
+    """What an append did.
+
+    Attributes:
+        seq: the execution's last place now.
+        stored: events stored by this call.
+        refused: events dropped because the execution already had its terminal event.
+        state: the execution's state now.
+    """
+
+    seq: int
+    stored: int
+    refused: int
+    state: ExecutionState
+
+
+class ExecutionChange(NamedTuple):
+    """An execution that changed, and when the store noticed.
+
+    Attributes:
+        execution: as it is now; ``archived`` says that it went away.
+        modified_at: the store's clock in seconds, strictly increasing per store: the cursor of :meth:`changes`.
+    """
+
+    execution: Execution
+    modified_at: float
+
+
+class ExecutionStore(Protocol):
+    """Keeps executions. Every method may be called by many tasks and processes at once; none blocks the event loop.
+
+    Any method raises ``StoreUnavailable`` with the reason when the store can't be used now (disk full, down);
+    what was not committed then has left no trace, and calling again later is safe.
+    """
+
+    async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
+        """Commits events, their ``seq``, the summary and the last batch's position in one transaction.
+
+        A batch at or below the stored position is dropped (it was stored before). Events after the terminal
+        status event are dropped and counted as ``refused``; the position advances all the same. Batches come in
+        rising order of position. An unknown ``fid`` begins an execution of ``username``.
+        """
+        ...
+
+    async def events(
+        self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None
+    ) -> list[StoredEvent]:
+        """Events with ``seq > after`` in order, at most ``limit``, of these kinds only when given.
+
+        Raises:
+            ExecutionNotFound: unknown or purged (an archived one is still read).
+        """
+        ...
+
+    async def last_event(self, fid: str, kind: EventKind) -> StoredEvent | None:
+        """The newest event of a kind, or None.
+
+        Raises:
+            ExecutionNotFound: unknown or purged.
+        """
+        ...
+
+    async def execution(self, fid: str) -> Execution:
+        """The summary of one execution, archived ones included.
+
+        Raises:
+            ExecutionNotFound: unknown or purged.
+        """
+        ...
+
+    async def executions(
+        self,
+        *,
+        username: str | None = None,
+        query: str = "",
+        before: str | None = None,
+        after: str | None = None,
+        limit: int = 10,
+    ) -> list[Execution]:
+        """A page of executions that aren't archived, newest (highest ``fid``) first.
+
+        Args:
+            username: only this role's; None: everyone's.
+            query: only those whose search text (see :func:`kodosumi.store.summary.search_text`) contains it,
+                ignoring case.
+            before: only ``fid`` below this one. after: only ``fid`` above this one.
+            limit: rows at most.
+        """
+        ...
+
+    async def count(self, *, username: str | None = None) -> int:
+        """How many executions aren't archived; costs the same for ten or a million."""
+        ...
+
+    async def changes(
+        self, since: float, *, username: str | None = None, query: str = "", limit: int = 100
+    ) -> list[ExecutionChange]:
+        """Executions with ``modified_at > since``, oldest change first; archived ones are among them.
+
+        With a query: only matching ones, and every archived one.
+        """
+        ...
+
+    async def live(self) -> list[Execution]:
+        """Executions without a terminal state, oldest first."""
+        ...
+
+    async def archive(self, fid: str) -> None:
+        """Hides an execution from lists; idempotent. Nothing is removed or renamed.
+
+        Raises:
+            ExecutionNotFound: unknown or purged.
+        """
+        ...
+
+    async def purge(self, fid: str) -> None:
+        """Removes an execution with its events and files; idempotent, unknown ids are ignored.
+
+        Raises:
+            StoreError: it has no terminal state yet.
+        """
+        ...
+
+    async def archived(self, older_than: float) -> list[Execution]:
+        """Archived executions whose last change is before ``older_than`` (seconds since the epoch)."""
+        ...
+
+    async def check(self) -> None:
+        """Proves that the store can be written, by writing and removing something small.
+
+        Raises:
+            StoreUnavailable: it can't, with the reason.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Releases connections and threads; idempotent."""
+        ...
