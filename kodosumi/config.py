@@ -53,9 +53,13 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(
         268_435_456, ge=1024, description="Largest payload of one event; a larger result fails its run, saying so."
     )
-    spooler_interval: float = Field(0.25, gt=0, description="Seconds between retries of the spooler's liveness sweep.")
+    spooler_interval: float = Field(
+        0.25, gt=0, description="Seconds between the spooler's attempts to reach a part that is away."
+    )
     spooler_batch_size: int = Field(1000, ge=1, description="Most events the spooler takes and commits at once.")
-    spooler_batch_timeout: float = Field(0.1, ge=0, description="Seconds the spooler waits at most to fill a batch.")
+    spooler_batch_timeout: float = Field(
+        0.1, ge=0, description="Longest hold-up to fill a batch. Published; nothing is held up any more."
+    )
 
     # runs
     ray_server: str | None = Field(

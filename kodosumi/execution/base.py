@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from ..runner.spec import RunSpec
+from ..runner.spec import AppEnvironment, RunSpec
 
 
 class ExecutionMode(Protocol):
@@ -40,6 +40,22 @@ class ExecutionMode(Protocol):
 
     async def places(self) -> Mapping[str, int]:
         """Place in the queue (1 is next) of each waiting run."""
+        ...
+
+    async def configure(self) -> None:
+        """Makes this process's settings (limits, transport) the cluster's; the spooler calls it."""
+        ...
+
+    async def refuse(self, reason: str | None) -> None:
+        """Refuses launches for the next seconds because nothing can be kept; None takes them again."""
+        ...
+
+    async def warm(self, environment: AppEnvironment, wanted_s: float) -> None:
+        """Makes ready what an app's next run needs, and keeps it so for ``wanted_s`` seconds."""
+        ...
+
+    async def figures(self) -> Mapping[str, int]:
+        """Counts for health: ``waiting`` and ``running`` runs, processes by state."""
         ...
 
     async def restarted(self) -> None:

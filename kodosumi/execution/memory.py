@@ -1,0 +1,100 @@
+"""Execution mode ``memory``: runs in this very process, one after the other, without Ray. For tests of agents."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection
+
+from ..config import Settings
+from ..error import LaunchUnavailable, TransportError
+from ..runner.head import head_events
+from ..runner.main import Runner
+from ..runner.spec import AppEnvironment, RunSpec
+from ..transport import EventProducer, Transport, connect_transport
+from ..transport.ending import put_end
+
+
+class MemoryMode:
+    """Keeps runs in this process; they end with it.
+
+    Args:
+        transport: where the runs' events go; share it with the spooler of the same process.
+    """
+
+    name = "memory"
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._waiting: dict[str, EventProducer] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._runner: Runner | None = None
+        self._turn = asyncio.Lock()
+        self._refusal: str | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> MemoryMode:
+        """For the family's factory."""
+        return cls(connect_transport(settings))
+
+    async def launch(self, spec: RunSpec) -> None:
+        if spec.fid in self._runs:
+            return
+        if self._refusal:
+            raise LaunchUnavailable(f"The run was not started: {self._refusal}. Try again later.")
+        producer = self._transport.producer(spec.fid, spec.username)
+        try:
+            await producer.put(head_events(spec))
+        except TransportError as exc:
+            raise LaunchUnavailable(f"The run was not started: {exc}. Try again later.") from exc
+        self._waiting[spec.fid] = producer
+        self._runs[spec.fid] = asyncio.create_task(self._serve(spec, producer))
+
+    async def cancel(self, fid: str, by: str) -> bool:
+        run = self._runs.get(fid)
+        if run is None:
+            return False
+        if fid in self._waiting:
+            run.cancel()
+            await put_end(self._waiting.pop(fid), f"killed by {by}")
+            self._runs.pop(fid, None)
+        elif self._runner is not None:
+            await self._runner.cancel(fid, by)
+            with contextlib.suppress(asyncio.CancelledError):
+                await run
+        return True
+
+    async def known(self, fids: Collection[str]) -> frozenset[str]:
+        return frozenset(fid for fid in fids if fid in self._runs)
+
+    async def places(self) -> dict[str, int]:
+        return {fid: place for place, fid in enumerate(self._waiting, start=1)}
+
+    async def configure(self) -> None:
+        """Nothing to configure."""
+
+    async def refuse(self, reason: str | None) -> None:
+        self._refusal = reason
+
+    async def warm(self, environment: AppEnvironment, wanted_s: float) -> None:
+        """Nothing to warm."""
+
+    async def figures(self) -> dict[str, int]:
+        return {"waiting": len(self._waiting), "running": len(self._runs) - len(self._waiting)}
+
+    async def restarted(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        for run in self._runs.values():
+            run.cancel()
+
+    async def _serve(self, spec: RunSpec, producer: EventProducer) -> None:
+        try:
+            async with self._turn:
+                del self._waiting[spec.fid]
+                self._runner = self._runner or Runner(spec.environment)
+                await self._runner.run(spec, producer.ticket)
+        finally:
+            self._runs.pop(spec.fid, None)
+            await producer.close()

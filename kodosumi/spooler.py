@@ -1,0 +1,289 @@
+"""The spooler: takes events from the transport, commits them to the store, and watches that every run gets its end.
+
+Acknowledge after commit, never before. One execution's trouble never holds up another's; while the store can't be
+written nothing is lost: the transport keeps what comes, makes producers wait, and launches are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from .config import Settings, load_settings
+from .error import LaunchUnavailable, StoreUnavailable, TransportUnavailable
+from .events import Batch, Position
+from .execution import ExecutionMode, connect_mode
+from .store import Execution, ExecutionStore, connect_store
+from .transport import Delivery, EventConsumer, Transport, connect_transport
+from .transport.ending import put_end
+
+logger = logging.getLogger(__name__)
+
+LONG_POLL_S = 20.0
+INBOX_FACTOR = 20
+"""Events held unstored at most, in batches of ``spooler_batch_size``."""
+
+HEARTBEAT_S = 1.0
+"""While nothing is taken for want of room, the transport hears of us this often, so that it keeps our leases."""
+
+RETRY_FIRST_S, RETRY_LAST_S = 0.1, 2.0
+SWEEP_EVERY_S = 15.0
+LOST = "RunLost: the process of this run is gone and left no word of its end."
+
+
+@dataclass(slots=True)
+class Inbox:
+    """One execution's batches on their way into the store, in order."""
+
+    username: str
+    batches: deque[Batch] = field(default_factory=deque)
+
+
+class Spooler:
+    """Stores events and ends what has lost its runner.
+
+    Args:
+        settings: as loaded. store, transport, mode: ready-made parts; made from the settings by default.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: ExecutionStore | None = None,
+        transport: Transport | None = None,
+        mode: ExecutionMode | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store or connect_store(settings)
+        self._transport = transport or connect_transport(settings)
+        self._mode = mode or connect_mode(settings)
+        self._inboxes: dict[str, Inbox] = {}
+        self._held = 0
+        self._room = asyncio.Event()
+        self._committed: dict[str, Position] = {}
+        self._to_acknowledge = asyncio.Event()
+        self._suspect = asyncio.Event()
+        self._trouble: str | None = None
+        self._stopping = asyncio.Event()
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def run(self, ready: Callable[[], None] | None = None) -> None:
+        """Works until :meth:`stop`; then stores what it holds and gives the rest back.
+
+        Args:
+            ready: called once when the transport has answered for the first time.
+        """
+        consumer = self._transport.consumer()
+        duties = [
+            asyncio.create_task(self._take(consumer, ready), name="take"),
+            asyncio.create_task(self._acknowledge(consumer), name="acknowledge"),
+            asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(self._follow_mode(), name="follow mode"),
+        ]
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait([stop, *duties], return_when=asyncio.FIRST_COMPLETED)
+            for duty in done - {stop}:
+                duty.result()
+        finally:
+            stop.cancel()
+            await self._drain(duties, consumer)
+
+    def stop(self) -> None:
+        """Asks :meth:`run` to end in order; callable from a signal handler."""
+        self._stopping.set()
+
+    # taking --------------------------------------------------------------------------------------------------------
+
+    async def _take(self, consumer: EventConsumer, ready: Callable[[], None] | None) -> None:
+        size = self._settings.spooler_batch_size
+        while not self._stopping.is_set():
+            await self._until_room(size * INBOX_FACTOR, consumer)
+            try:
+                deliveries = await consumer.take(size, LONG_POLL_S if ready is None else 0.0)
+            except TransportUnavailable as exc:
+                logger.warning("the transport cannot be read: %s", exc)
+                self._suspect.set()
+                await asyncio.sleep(self._settings.spooler_interval)
+                continue
+            if ready is not None:
+                ready()
+                ready = None
+            for delivery in deliveries:
+                self._receive(delivery)
+
+    async def _until_room(self, limit: int, consumer: EventConsumer) -> None:
+        while self._held >= limit:
+            self._room.clear()
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._room.wait()
+            except TimeoutError:
+                with contextlib.suppress(TransportUnavailable):
+                    await consumer.ack({})
+
+    def _receive(self, delivery: Delivery) -> None:
+        self._held += sum(len(batch.events) for batch in delivery.batches)
+        inbox = self._inboxes.get(delivery.fid)
+        if inbox is not None:
+            inbox.batches.extend(delivery.batches)
+            return
+        self._inboxes[delivery.fid] = Inbox(delivery.username, deque(delivery.batches))
+        writer = asyncio.create_task(self._write(delivery.fid), name=f"write {delivery.fid}")
+        self._writers.add(writer)
+        writer.add_done_callback(self._writers.discard)
+
+    # storing -------------------------------------------------------------------------------------------------------
+
+    async def _write(self, fid: str) -> None:
+        """Commits an execution's batches as they come, until none is left."""
+        inbox = self._inboxes[fid]
+        while inbox.batches:
+            batches = _together(inbox.batches, self._settings.spooler_batch_size)
+            await self._commit(fid, inbox.username, batches)
+            for _ in batches:
+                inbox.batches.popleft()
+            self._held -= sum(len(batch.events) for batch in batches)
+            self._room.set()
+            self._committed[fid] = batches[-1].position
+            self._to_acknowledge.set()
+        del self._inboxes[fid]
+
+    async def _commit(self, fid: str, username: str, batches: list[Batch]) -> None:
+        """Appends, for as long as it takes: what was taken is kept here until the store has it."""
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                appended = await self._store.append(fid, username, batches)
+            except StoreUnavailable as exc:
+                self._report_trouble(str(exc))
+            except Exception:
+                # Whatever it is, it concerns this execution alone, and its events must not be given up.
+                logger.exception("%s cannot be stored, retrying", fid)
+            else:
+                self._report_trouble(None)
+                if appended.refused:
+                    logger.warning("%s: %d events after its end were dropped", fid, appended.refused)
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RETRY_LAST_S)
+
+    def _report_trouble(self, reason: str | None) -> None:
+        if reason != self._trouble:
+            logger.warning("the store %s", f"cannot be written: {reason}" if reason else "can be written again")
+        changed, self._trouble = (reason is None) != (self._trouble is None), reason
+        if changed:
+            self._suspect.set()
+
+    async def _acknowledge(self, consumer: EventConsumer) -> None:
+        """Acknowledges what is committed, all that has gathered at once."""
+        while True:
+            await self._to_acknowledge.wait()
+            self._to_acknowledge.clear()
+            positions, self._committed = self._committed, {}
+            try:
+                await consumer.ack(positions)
+            except TransportUnavailable as exc:
+                logger.warning("cannot acknowledge: %s", exc)
+                self._committed = positions | self._committed
+                await asyncio.sleep(self._settings.spooler_interval)
+                self._to_acknowledge.set()
+
+    # watching ------------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Looks for lost runs now, whenever something died, and every now and then."""
+        while True:
+            self._suspect.clear()
+            try:
+                await self._mode.refuse(self._trouble)
+                await self._sweep()
+                pause_s = SWEEP_EVERY_S if self._trouble is None else SWEEP_EVERY_S / 3
+            except (LaunchUnavailable, StoreUnavailable) as exc:
+                logger.warning("cannot look after living runs: %s", exc)
+                pause_s = self._settings.spooler_interval
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._suspect.wait()
+
+    async def _sweep(self) -> None:
+        """Ends executions that no one knows any more. What is stored was known before it could be stored."""
+        living = await self._store.live()
+        if not living:
+            return
+        known = await self._mode.known([execution.fid for execution in living])
+        lost = [execution for execution in living if execution.fid not in known]
+        await asyncio.gather(*(self._end(execution) for execution in lost))
+
+    async def _end(self, execution: Execution) -> None:
+        # Through the transport, so that it lands behind whatever of this run is still on its way.
+        producer = self._transport.producer(execution.fid, execution.username)
+        try:
+            if await put_end(producer, LOST):
+                logger.warning("%s was lost and is ended", execution.fid)
+        finally:
+            await producer.close()
+
+    async def _follow_mode(self) -> None:
+        """Makes our settings the cluster's, again after each restart of it, and has lost runs looked for then."""
+        while True:
+            try:
+                await self._mode.configure()
+                await self._mode.restarted()
+            except LaunchUnavailable as exc:
+                logger.warning("the execution mode cannot be reached: %s", exc)
+                await asyncio.sleep(self._settings.spooler_interval)
+            self._suspect.set()
+
+    # ending --------------------------------------------------------------------------------------------------------
+
+    async def _drain(self, duties: Iterable[asyncio.Task[None]], consumer: EventConsumer) -> None:
+        await _cancel(task for task in duties if task.get_name() != "acknowledge")
+        if self._trouble is None and self._writers:
+            await asyncio.wait(self._writers)
+        await _cancel([*self._writers, *(task for task in duties if task.get_name() == "acknowledge")])
+        with contextlib.suppress(TransportUnavailable):
+            await consumer.ack(self._committed)
+        await consumer.close()
+        await self._transport.close()
+        await self._mode.close()
+        await self._store.close()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    cancelled = list(tasks)
+    for task in cancelled:
+        task.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
+
+
+def _together(batches: deque[Batch], most: int) -> list[Batch]:
+    """The first batches that make up about ``most`` events, one at least."""
+    chosen: list[Batch] = []
+    events = 0
+    for batch in batches:
+        events += len(batch.events)
+        if chosen and events > most:
+            break
+        chosen.append(batch)
+    return chosen
+
+
+async def serve(settings: Settings, ready: Callable[[], None] | None = None) -> None:
+    """Runs a spooler until SIGINT or SIGTERM."""
+    spooler = Spooler(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, spooler.stop)
+    await spooler.run(ready)
+
+
+def run() -> None:
+    """Runs a spooler from the environment; blocks until SIGINT or SIGTERM. Published entry point."""
+    asyncio.run(serve(load_settings()))
