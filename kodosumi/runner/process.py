@@ -24,14 +24,12 @@ class RunnerProcess:
     Attributes:
         key: its environment's key.
         runs: runs it has served.
-        fid: the run it serves now, or None.
         idle_since: clock (monotonic seconds) when it became idle.
     """
 
     def __init__(self, key: str, actor: Any) -> None:
         self.key = key
         self.runs = 0
-        self.fid: str | None = None
         self.idle_since = time.monotonic()
         self._actor = actor
 

@@ -1,0 +1,192 @@
+"""The pool's stock of runner processes: started ahead of need, handed out one run at a time, retired when unwanted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import ray
+
+from ..config import Settings
+from .process import RunnerProcess
+from .spec import AppEnvironment
+from .tasks import BackgroundTasks
+
+logger = logging.getLogger(__name__)
+
+SPAWN_PATIENCE_S = 0.1
+"""How long a run waits for a busy process to become free before another is started for it."""
+
+SPARE_AFTER_S = 0.5
+"""A run this long is no short one: another warm process is made ready meanwhile."""
+
+START_ATTEMPTS = 2
+
+
+@dataclass(eq=False, slots=True)
+class Shelf:
+    """The processes of one environment.
+
+    Attributes:
+        environment: how to start one; None until an app has named it (after the pool's restart).
+        idle, busy: processes ready and at work.
+        starting: how many are being started.
+        failures: starts that failed in a row.
+        wanted_until: clock (monotonic seconds) until which warm processes are kept.
+    """
+
+    environment: AppEnvironment | None = None
+    idle: list[RunnerProcess] = field(default_factory=list)
+    busy: set[RunnerProcess] = field(default_factory=set)
+    starting: int = 0
+    failures: int = 0
+    wanted_until: float = 0.0
+
+
+class ProcessStock:
+    """Processes by environment.
+
+    Args:
+        settings: limits; replaceable at any time.
+        on_ready: called whenever a process may have become available.
+        on_failure: awaited when no process can be started in an environment, with the cause.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_ready: Callable[[], None],
+        on_failure: Callable[[AppEnvironment, Exception], Awaitable[None]],
+    ) -> None:
+        self.settings = settings
+        self._on_ready = on_ready
+        self._on_failure = on_failure
+        self._shelves: dict[str, Shelf] = {}
+        self._tasks = BackgroundTasks()
+        self._start_limit = 0
+
+    @property
+    def busy(self) -> int:
+        """Processes at work, in all environments."""
+        return sum(len(shelf.busy) for shelf in self._shelves.values())
+
+    @property
+    def starting(self) -> int:
+        """Processes being started, in all environments."""
+        return sum(shelf.starting for shelf in self._shelves.values())
+
+    def figures(self) -> dict[str, int]:
+        """Counts of processes for health."""
+        idle = sum(len(shelf.idle) for shelf in self._shelves.values())
+        return {"idle_processes": idle, "busy_processes": self.busy, "starting_processes": self.starting}
+
+    def want(self, environment: AppEnvironment, wanted_s: float) -> None:
+        """Keeps this environment's warm processes for the next ``wanted_s`` seconds."""
+        shelf = self._shelves.setdefault(environment.key, Shelf())
+        shelf.environment = environment
+        shelf.wanted_until = max(shelf.wanted_until, time.monotonic() + wanted_s)
+        _later(wanted_s + 1.0, self._retire)
+
+    def take(self, key: str) -> RunnerProcess | None:
+        """An idle process, now at work; None when there is none."""
+        shelf = self._shelves[key]
+        if not shelf.idle:
+            return None
+        process = shelf.idle.pop()
+        shelf.busy.add(process)
+        _later(SPARE_AFTER_S, lambda: self.keep_warm(key))
+        return process
+
+    def give_back(self, process: RunnerProcess, *, reusable: bool) -> None:
+        """Takes a process back from work: to be used again, or ended."""
+        shelf = self._shelves[process.key]
+        shelf.busy.discard(process)
+        if reusable:
+            process.idle_since = time.monotonic()
+            shelf.idle.append(process)
+            _later(self.settings.runner_idle_timeout, self._retire)
+        else:
+            process.end()
+            self.keep_warm(process.key)
+        self._on_ready()
+
+    def adopt(self, process: RunnerProcess, wanted_s: float, *, at_work: bool) -> None:
+        """Takes in a process that an earlier pool started."""
+        shelf = self._shelves.setdefault(process.key, Shelf())
+        shelf.wanted_until = max(shelf.wanted_until, time.monotonic() + wanted_s)
+        if at_work:
+            shelf.busy.add(process)
+        else:
+            shelf.idle.append(process)
+        _later(wanted_s + 1.0, self._retire)
+
+    def demand(self, key: str, waiting_since: float) -> None:
+        """Starts one more process for a run that waits, unless a busy one may be free in a moment.
+
+        Args:
+            key: the environment. waiting_since: clock (monotonic seconds) when the run began to wait.
+        """
+        shelf = self._shelves[key]
+        patience = SPAWN_PATIENCE_S - (time.monotonic() - waiting_since) if shelf.busy else 0.0
+        if patience > 0:
+            _later(patience, self._on_ready)
+        elif self._may_start():
+            self._start(shelf)
+
+    def keep_warm(self, key: str) -> None:
+        """Starts what an environment's warm processes lack, if it's still wanted."""
+        shelf = self._shelves.get(key)
+        if shelf is None or shelf.environment is None or time.monotonic() > shelf.wanted_until:
+            return
+        missing = self.settings.runner_warm - len(shelf.idle) - shelf.starting
+        while missing > 0 and self._may_start():
+            self._start(shelf)
+            missing -= 1
+
+    def _may_start(self) -> bool:
+        """Starting costs a core for a second, so as many at once as the cluster has cores."""
+        if not self._start_limit:
+            self._start_limit = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        return self.starting < self._start_limit
+
+    def _start(self, shelf: Shelf) -> None:
+        shelf.starting += 1
+        self._tasks.spawn(self._started(shelf))
+
+    async def _started(self, shelf: Shelf) -> None:
+        assert shelf.environment is not None
+        try:
+            process = await RunnerProcess.start(shelf.environment)
+        except Exception as exc:
+            shelf.failures += 1
+            logger.warning("a runner for %s could not be started: %s", shelf.environment.app, exc)
+            if shelf.failures >= START_ATTEMPTS:
+                shelf.failures = 0
+                await self._on_failure(shelf.environment, exc)
+        else:
+            shelf.failures = 0
+            shelf.idle.append(process)
+            _later(self.settings.runner_idle_timeout, self._retire)
+        finally:
+            shelf.starting -= 1
+        self._on_ready()
+
+    def _retire(self) -> None:
+        """Ends idle processes above the warm ones, and all of an environment that no app wants any more."""
+        now = time.monotonic()
+        for key, shelf in list(self._shelves.items()):
+            wanted = now <= shelf.wanted_until
+            surplus = len(shelf.idle) - (self.settings.runner_warm if wanted else 0)
+            for process in sorted(shelf.idle, key=lambda process: process.idle_since)[: max(0, surplus)]:
+                if not wanted or now - process.idle_since >= self.settings.runner_idle_timeout:
+                    shelf.idle.remove(process)
+                    process.end()
+            if not (wanted or shelf.idle or shelf.busy or shelf.starting):
+                del self._shelves[key]
+
+
+def _later(delay_s: float, call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(delay_s, call)
