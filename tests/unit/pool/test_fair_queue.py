@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from kodosumi.runner.fair_queue import FairQueue
 
 
@@ -72,6 +72,6 @@ def test_everyone_is_served_once_in_their_own_order_and_never_twice_running_whil
     for user in numbers:
         own = [item for item in order if item.startswith(user)]
         assert own == sorted(own)
-    for position, (first, second) in enumerate(zip(order, order[1:], strict=False)):
+    for position, (first, second) in enumerate(itertools.pairwise(order)):
         if first[0] == second[0]:
             assert {item[0] for item in order[position:]} == {first[0]}

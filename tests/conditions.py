@@ -1,0 +1,39 @@
+"""Waiting for a condition, with a deadline: what tests use instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+DEADLINE_S = 30.0
+PAUSE_S = 0.02
+
+
+async def until(
+    read: Callable[[], Awaitable[Value] | Value],
+    holds: Callable[[Value], object] = bool,
+    deadline_s: float = DEADLINE_S,
+) -> Value:
+    """The first value read for which the condition holds; errors while reading count as "not yet".
+
+    Raises:
+        AssertionError: it didn't hold in time; names the last value or error.
+    """
+    end = time.monotonic() + deadline_s
+    last: object = None
+    while time.monotonic() < end:
+        try:
+            value = read()
+            value = await value if inspect.isawaitable(value) else value
+            if holds(value):
+                return value
+            last = value
+        except Exception as exc:
+            last = exc
+        await asyncio.sleep(PAUSE_S)
+    raise AssertionError(f"not within {deadline_s} s; last: {last!r}")
