@@ -1,0 +1,82 @@
+"""Deleting executions: end the run, wait for its end in the store, then hide it or remove it.
+
+Nothing is renamed or removed while somebody may still write to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..error import ExecutionNotFound, LaunchUnavailable
+from ..events import is_fid
+from ..store import Execution
+from .auth import User
+from .context import Panel
+from .errors import ApiError
+from .executions import GRACE_S, is_recent, may_see, not_found
+
+END_WAIT_S = 20.0
+"""Seconds a cancelled run's end may take to reach the store: five for the user's code to clean up, the rest for the way."""
+
+MAX_AT_ONCE = 1_000
+_PARALLEL = 8
+
+
+async def deletable(panel: Panel, user: User, fids: list[str]) -> list[Execution]:
+    """The executions to delete; archived ones are among them, so that they can be purged.
+
+    Raises:
+        ApiError: 404 for the first that is unknown or not the user's.
+    """
+    found = []
+    for fid in dict.fromkeys(fids):
+        if not is_fid(fid):
+            raise not_found(fid)
+        try:
+            execution = await panel.hub.execution(fid, GRACE_S if is_recent(fid) else 0.0)
+        except ExecutionNotFound:
+            raise not_found(fid) from None
+        if not may_see(user, execution):
+            raise not_found(fid)
+        found.append(execution)
+    return found
+
+
+async def delete_all(panel: Panel, user: User, executions: list[Execution], purge: bool) -> None:
+    """Ends, then archives or purges executions, a few at a time.
+
+    Raises:
+        ApiError: 503 when a run could not be ended; it stays as it was. Others may be deleted already.
+    """
+    gate = asyncio.Semaphore(_PARALLEL)
+
+    async def one(execution: Execution) -> None:
+        async with gate:
+            await _delete(panel, user, execution, purge)
+
+    results = await asyncio.gather(*map(one, executions), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def _delete(panel: Panel, user: User, execution: Execution, purge: bool) -> None:
+    if not execution.state.terminal:
+        await _end(panel, user, execution.fid)
+    try:
+        await panel.store.archive(execution.fid)
+    except ExecutionNotFound:
+        return
+    if purge:
+        await panel.store.purge(execution.fid)
+
+
+async def _end(panel: Panel, user: User, fid: str) -> None:
+    try:
+        await panel.mode.cancel(fid, by=user.name)
+    except LaunchUnavailable as exc:
+        raise ApiError(503, f"Execution {fid} is running and cannot be reached to end it: {exc}") from exc
+    try:
+        await panel.hub.execution(fid, END_WAIT_S, lambda execution: execution.state.terminal)
+    except (TimeoutError, ExecutionNotFound) as exc:
+        raise ApiError(503, f"Execution {fid} has been told to end, but its end is not stored yet; try again.") from exc
