@@ -1,7 +1,7 @@
 """Markdown and HTML that authors, users and models wrote, made safe to put into a page of the panel.
 
 Sanitised by nh3 (ammonia). No scripts, styles, forms, ids, or ``javascript:`` links; classes only of code colouring;
-images only from other hosts or in the text itself, since an image of this panel would be a request in the viewer's name.
+images only from other hosts or in the text itself, as one of this panel would be a request in the viewer's name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import nh3
 from pygments.token import STANDARD_TYPES
 
 MAX_SCAN = 4_000_000
-"""Characters that Markdown's search for closing brackets may look at: it is quadratic, and hostile text takes minutes."""
+"""Characters that Markdown's search for closing brackets may look at: it is quadratic, hostile text takes minutes."""
 
 _EXTENSIONS = ["extra", "codehilite", "toc", "fenced_code"]
 _CODE_CLASSES = {name for name in STANDARD_TYPES.values() if name}

@@ -16,7 +16,7 @@ from .errors import ApiError
 from .executions import GRACE_S, is_recent, may_see, not_found
 
 END_WAIT_S = 20.0
-"""Seconds a cancelled run's end may take to reach the store: five for the user's code to clean up, the rest for the way."""
+"""Seconds until a cancelled run's end must be stored: five for the user's code to clean up, the rest for the way."""
 
 MAX_AT_ONCE = 1_000
 _PARALLEL = 8

@@ -68,7 +68,8 @@ class Follower:
         self._ring_bytes = 0
         self._page = 64
         self._known = asyncio.Event()
-        self._reads = 0
+        self._reads_begun = 0
+        self._read_done = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -104,9 +105,10 @@ class Follower:
         """
         await self._known.wait()
         if viewer.after > self.seq and not self.ended:
-            reads = self._reads
+            # a read that is under way may have looked before the place was given: wait for one that begins now
+            begun = self._reads_begun
             self.dirty.set()
-            while self._reads == reads and not self.ended and self._task is not None and not self._task.done():
+            while self._read_done <= begun and not self.ended and self._task is not None and not self._task.done():
                 viewer.signal.clear()
                 await viewer.signal.wait()
         if viewer.after > self.seq:
@@ -154,6 +156,7 @@ class Follower:
         while not self.ended:
             await self.dirty.wait()
             self.dirty.clear()
+            self._reads_begun += 1
             try:
                 await self._read()
             except ExecutionNotFound:
@@ -163,7 +166,7 @@ class Follower:
                 self.dirty.set()
                 await asyncio.sleep(RETRY_S)
             else:
-                self._reads += 1
+                self._read_done = self._reads_begun
                 self.wake_viewers()
         self.wake_viewers()
 

@@ -1,21 +1,17 @@
-"""The published status object of an execution, and the one line that says why it failed."""
+"""The published status object of an execution."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from ..events import EventKind, ExecutionState
 from ..store import Execution
 from .context import Panel
+from .error_line import error_line
 from .executions import queue_position
 
 META_FIELDS = ("summary", "description", "tags", "deprecated", "author", "organization", "version")
-
-_HEADER = "Traceback (most recent call last):"
-_QUALIFIED_NAME = re.compile(r"^(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
-_GROUP_LINE = re.compile(r"^\s+\| (?P<line>[^\s|+].*)$", re.MULTILINE)
 
 
 async def status_object(panel: Panel, execution: Execution) -> dict[str, Any]:
@@ -54,25 +50,3 @@ async def final_text(panel: Panel, execution: Execution) -> str | None:
         event = await panel.store.last_event(execution.fid, EventKind.ERROR)
         return json.dumps({"Text": {"body": error_line(event.payload if event else execution.error or "")}})
     return None
-
-
-def error_line(traceback: str) -> str:
-    """``Type: message`` of a Python traceback; a text that is none is its own message.
-
-    Of chained exceptions it is the last, as Python prints it; a message of several lines is kept whole.
-    """
-    _, header, rest = traceback.rpartition(_HEADER)
-    if not header:
-        return traceback.strip()
-    if (group := _GROUP_LINE.search(rest)) and not rest.lstrip("\r\n").startswith("  File"):
-        return _unqualified(group["line"].strip())
-    lines = rest.lstrip("\r\n").split("\n")
-    for index, line in enumerate(lines):
-        if line and not line[0].isspace():
-            return _unqualified("\n".join(lines[index:]).strip())
-    return rest.strip()
-
-
-def _unqualified(text: str) -> str:
-    """Without the module before the exception's name, which says nothing to a user."""
-    return _QUALIFIED_NAME.sub("", text, count=1)
