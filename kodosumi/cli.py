@@ -1,0 +1,123 @@
+"""``koco``: parses, builds settings, calls. Every command's work is done elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .config import load_settings
+from .error import ConfigurationError, KodosumiError
+from .options import SERVE_OPTIONS, SPOOL_OPTIONS, takes_settings
+
+UNUSABLE = 2
+"""Exit code when a setting or argument cannot be used."""
+
+app = typer.Typer(
+    name="koco",
+    help="kodosumi: a runtime for agentic services. Each option also has a KODO_* variable; `.env` is read.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def koco(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+@takes_settings(SERVE_OPTIONS)
+def start(
+    apps: Annotated[
+        list[str] | None,
+        typer.Option("--app", metavar="MODULE:NAME", help="Ray Serve application to run; may be given several times."),
+    ] = None,
+    app_dir: Annotated[
+        Path | None,
+        typer.Option("--app-dir", help="Folder the apps are imported from; the current one by default."),
+    ] = None,
+) -> None:
+    """Run everything on this machine: Ray (joined or started), the apps, a spooler and the panel. Ctrl-C ends it."""
+    from .start import run_stack
+
+    raise typer.Exit(run_stack(load_settings(), apps or [], app_dir))
+
+
+@app.command()
+@takes_settings(SERVE_OPTIONS)
+def serve() -> None:
+    """Run the panel."""
+    from .service.server import run
+
+    run(load_settings())
+
+
+@app.command()
+@takes_settings(SPOOL_OPTIONS)
+def spool(
+    start: Annotated[bool, typer.Option("--start/--stop", help="Start a spooler, or stop the one that runs.")] = True,
+    block: Annotated[bool, typer.Option("--block", help="Stay in the foreground.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say whether one is alive: exit code 0, else 1.")] = False,
+) -> None:
+    """Run a spooler, which stores what the runs tell. Without --block it goes to the background and prints its pid."""
+    from .start import spooling
+
+    settings = load_settings()
+    if status:
+        alive, text = spooling.spooler_status(settings)
+        typer.echo(text)
+        raise typer.Exit(0 if alive else 1)
+    if not start:
+        typer.echo("spooler stopped" if spooling.stop_spooler(settings) else "no spooler was running")
+    elif block:
+        spooling.spool_here(settings)
+    else:
+        typer.echo(spooling.spool_in_background(settings))
+
+
+@app.command()
+def vacuum(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Only what is older: 7, 7d (days), 12h, 30m.")
+    ] = "7d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove deleted executions with their files, and abandoned uploads."""
+    from .start.vacuum import age_of, sweep
+
+    removed = asyncio.run(sweep(load_settings(), age_of(older_than), dry_run=dry_run))
+    verb = "would remove" if dry_run else "removed"
+    typer.echo(f"{verb} {removed.executions} executions and {removed.uploads} uploads")
+
+
+def main() -> None:
+    """Entry point of ``koco``: errors of ours are one plain line, no traceback."""
+    try:
+        app()
+    except ConfigurationError as exc:
+        sys.stderr.write(f"{exc}\n")
+        sys.exit(UNUSABLE)
+    except KodosumiError as exc:
+        sys.stderr.write(f"{exc}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Runs flow apps on Ray Serve for `koco start --app`, and takes them down again."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from .. import cluster
+from ..config import Settings
+from ..error import ConfigurationError
+from .lifeline import READY, Lifeline
+
+
+def routes_url(settings: Settings) -> str:
+    """Where Ray Serve lists the apps that `koco start` runs."""
+    return f"http://localhost:{settings.serve_port}/-/routes"
+
+
+def route_prefixes(names: Sequence[str]) -> dict[str, str]:
+    """The path of each app on Ray Serve: ``/`` for a single one, else ``/`` and its package's name.
+
+    Args:
+        names: as given, ``module:name``.
+
+    Raises:
+        ConfigurationError: a name without ``module:`` or two apps of one path.
+    """
+    prefixes: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        module, colon, attribute = name.partition(":")
+        if not colon or not module or not attribute:
+            raise ConfigurationError(f"--app {name}: say MODULE:NAME, as in my_service.app:fast_app")
+        package = module.split(".")[-2] if "." in module else module
+        prefix = "/" if len(set(names)) == 1 else f"/{package}"
+        if prefix in prefixes.values():
+            raise ConfigurationError(f"--app {name}: another app has the path {prefix}; give its package another name")
+        prefixes[name] = prefix
+    return prefixes
+
+
+def load(name: str) -> Any:
+    """The Ray Serve application that ``module:name`` names; a deployment that isn't bound yet is bound.
+
+    Raises:
+        ConfigurationError: it can't be imported or isn't one.
+    """
+    from ray.serve import Application, Deployment
+
+    module, _, attribute = name.partition(":")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(f"--app {name}: {exc}; looked in {os.getcwd()} and Python's path") from exc  # noqa: PTH109
+    except AttributeError as exc:
+        raise ConfigurationError(f"--app {name}: {exc}") from exc
+    if isinstance(target, Deployment):
+        target = target.bind()
+    if not isinstance(target, Application):
+        raise ConfigurationError(
+            f"--app {name}: is {type(target).__name__}; name what `.bind()` of a Ray Serve deployment returned"
+        )
+    return target
+
+
+def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> None:
+    """Runs the apps until SIGINT or SIGTERM, then removes them, and Ray Serve too when it serves nothing else.
+
+    Args:
+        settings: as loaded.
+        names: applications, ``module:name``, importable from the current folder.
+        lifeline: to `koco start`, told when all of them answer.
+    """
+    from ray import serve
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    if os.getcwd() not in sys.path:  # noqa: PTH109
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    applications = {name: load(name) for name in names}
+    cluster.attach(settings)
+    serve.start(http_options={"host": "127.0.0.1", "port": settings.serve_port})
+    prefixes = route_prefixes(names)
+    running = []
+    for name, application in applications.items():
+        running.append(prefixes[name].strip("/") or name.partition(":")[0].split(".")[0])
+        serve.run(application, name=running[-1], route_prefix=prefixes[name])
+    lifeline.say(READY)
+    stop.wait()
+    for application_name in running:
+        serve.delete(application_name)
+    if not serve.status().applications:
+        serve.shutdown()
+
+
+def serve_address(settings: Settings) -> tuple[str, int]:
+    """Host and port that Ray Serve listens on for `koco start`."""
+    parts = urlsplit(routes_url(settings))
+    return parts.hostname or "localhost", settings.serve_port

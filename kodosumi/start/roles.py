@@ -1,0 +1,44 @@
+"""What the children of `koco start` do: ``python -m kodosumi.start.roles panel | spooler | apps MODULE:NAME …``.
+
+Settings come from the environment. Not for the command line: the standard input must be a lifeline.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ..config import load_settings
+from ..error import KodosumiError
+from .lifeline import Lifeline
+
+UNUSABLE = 2
+"""Exit code of a child that a setting or argument stops: starting it again would change nothing."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the role that the first argument names until it's asked to end."""
+    role, *rest = arguments
+    lifeline = Lifeline()
+    try:
+        settings = load_settings()
+        if role == "panel":
+            from ..service.server import run
+
+            run(settings)
+        elif role == "spooler":
+            from .spooling import spool_here
+
+            spool_here(settings, lifeline)
+        else:
+            from .apps import serve_apps
+
+            serve_apps(settings, rest, lifeline)
+    except KodosumiError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return UNUSABLE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

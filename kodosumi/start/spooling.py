@@ -1,0 +1,135 @@
+"""A spooler as a process: with its pid file, in the foreground, in the background, or as a child of `koco start`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..config import Settings
+from ..error import KodosumiError
+from ..execution import connect_mode
+from ..spooler import Spooler
+from ..store import connect_store
+from ..transport import connect_transport
+from .lifeline import CANCEL_RUNS, CANCELLED, READY, Lifeline
+from .pidfile import PidFile, living_pid, spooler_pidfile
+from .runs import cancel_runs
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
+STATUS_TIMEOUT_S = 15.0
+
+
+def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
+    """Runs a spooler in this process until SIGINT or SIGTERM.
+
+    Args:
+        settings: as loaded.
+        lifeline: to `koco start`, which may ask to cancel all runs before it ends; None when there is none.
+    """
+    with PidFile(spooler_pidfile(settings)):
+        asyncio.run(_spool(settings, lifeline))
+
+
+async def _spool(settings: Settings, lifeline: Lifeline | None) -> None:
+    mode, store = connect_mode(settings), connect_store(settings)
+    spooler = Spooler(settings, mode=mode, store=store)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, spooler.stop)
+    if lifeline is None:
+        await spooler.run()
+        return
+
+    async def cancel() -> None:
+        await cancel_runs(mode, store)
+        lifeline.say(CANCELLED)
+
+    lifeline.on(CANCEL_RUNS, lambda: _run_on(loop, cancel))
+    await spooler.run(lambda: lifeline.say(READY))
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
+    asyncio.run_coroutine_threadsafe(work(), loop)  # type: ignore[arg-type]
+
+
+def spool_in_background(settings: Settings) -> int:
+    """Starts a spooler that outlives this process, or finds the one that already lives.
+
+    Returns:
+        Its process id.
+
+    Raises:
+        KodosumiError: it ended at once; the text is its last word.
+    """
+    path = spooler_pidfile(settings)
+    if (pid := living_pid(path)) is not None:
+        return pid
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kodosumi.cli", "spool", "--block"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    if not _within(START_TIMEOUT_S, lambda: process.poll() is not None or living_pid(path) == process.pid):
+        process.kill()
+        raise KodosumiError("The spooler did not start in time; `koco spool --block` shows what it does.")
+    if process.returncode is not None:
+        assert process.stderr is not None
+        raise KodosumiError(process.stderr.read().decode(errors="replace").strip() or "The spooler ended at once.")
+    return process.pid
+
+
+def stop_spooler(settings: Settings) -> bool:
+    """Asks the spooler of these settings to end, drained, and waits for it; whether there was one.
+
+    Raises:
+        KodosumiError: it doesn't end.
+    """
+    path = spooler_pidfile(settings)
+    pid = living_pid(path)
+    if pid is None:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    if not _within(STOP_TIMEOUT_S, lambda: living_pid(path) is None):
+        raise KodosumiError(f"The spooler (pid {pid}) does not end; the store may be unwritable. See its log.")
+    return True
+
+
+def spooler_status(settings: Settings) -> tuple[bool, str]:
+    """Whether a spooler is alive, here or elsewhere on the transport, and a line that says so."""
+    if (pid := living_pid(spooler_pidfile(settings))) is not None:
+        return True, f"spooler is alive, pid {pid}"
+    try:
+        consumers = asyncio.run(_consumers(settings))
+    except (KodosumiError, TimeoutError) as exc:
+        return False, f"no spooler here, and the transport cannot be asked: {exc or 'no answer'}"
+    if consumers:
+        return True, f"spooler is alive elsewhere, {consumers} on the transport"
+    return False, "no spooler is alive"
+
+
+async def _consumers(settings: Settings) -> int:
+    transport = connect_transport(settings)
+    try:
+        async with asyncio.timeout(STATUS_TIMEOUT_S):
+            return (await transport.status()).consumers
+    finally:
+        await transport.close()
+
+
+def _within(timeout_s: float, holds: Callable[[], bool], pause_s: float = 0.05) -> bool:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause_s)
+    return True
