@@ -1,7 +1,8 @@
 """Markdown and HTML that authors, users and models wrote, made safe to put into a page of the panel.
 
 Sanitised by nh3 (ammonia). No scripts, styles, forms, ids, or ``javascript:`` links; classes only of code colouring;
-images only from other hosts or in the text itself, as one of this panel would be a request in the viewer's name.
+images only within the text itself: another host's would tell it who reads, this panel's would be a request in the
+viewer's name (``GET /logout``). An image that is not shown leaves its alternative text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _EXTENSIONS = ["extra", "codehilite", "toc", "fenced_code"]
 _CODE_CLASSES = {name for name in STANDARD_TYPES.values() if name}
 _TAGS = nh3.ALLOWED_TAGS - {"area", "map", "nav", "header", "footer", "article", "aside"}
 _ATTRIBUTES = {tag: set(names) for tag, names in nh3.ALLOWED_ATTRIBUTES.items()} | {"a": {"href", "title"}}
-_IMAGE_SOURCE = re.compile(r"https?://|data:image/(?:png|jpeg|gif|webp)[;,]", re.IGNORECASE)
+_IMAGE_SOURCE = re.compile(r"data:image/(?:png|jpeg|gif|webp)[;,]", re.IGNORECASE)
 _ENDS = {"[": "]", "(": ")", "<": ">"}
 _local = threading.local()
 

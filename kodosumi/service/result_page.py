@@ -47,5 +47,5 @@ def _style() -> tuple[str, str]:
     """The style sheet inside the document, and the policy that allows it by its hash and nothing else."""
     style = _STYLE.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data: https: http:; frame-ancestors 'none'"
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; frame-ancestors 'none'"
     return style, policy
