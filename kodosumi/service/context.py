@@ -19,6 +19,8 @@ from ..transport import Transport
 if TYPE_CHECKING:
     from .database import AdminDatabase
     from .hub import Hub
+    from .jwt import SessionTokens
+    from .login_guard import LoginGuard
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Panel:
         database: roles, sessions, registered sources.
         http: client towards apps, no cookies, no redirects.
         identity: signs who the user is, towards apps.
+        tokens: makes and reads session tokens.
+        login_guard: slows down whoever guesses passwords.
         templates: pages.
     """
 
@@ -45,6 +49,8 @@ class Panel:
     database: AdminDatabase
     http: httpx.AsyncClient
     identity: IdentitySigner
+    tokens: SessionTokens
+    login_guard: LoginGuard
     templates: Jinja2Templates
 
 
