@@ -7,6 +7,7 @@ but ``.env``; ``secrets.py`` makes the secret key when a panel first needs it.
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 CommaList = Annotated[list[str], NoDecode]
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK_ADDRESS = re.compile(r"127(\.\d{1,3}){3}")
 
 
 class Settings(BaseSettings):
@@ -141,7 +143,12 @@ class Settings(BaseSettings):
     @property
     def bound_to_loopback(self) -> bool:
         """Whether only this machine can reach the panel."""
-        return self.app_host in LOOPBACK_HOSTS or self.app_host.startswith("127.")
+        return is_loopback(self.app_host)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address is this machine's own, reachable by nobody else."""
+    return host in LOOPBACK_HOSTS or _LOOPBACK_ADDRESS.fullmatch(host or "") is not None
 
 
 InternalSettings = Settings
