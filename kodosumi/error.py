@@ -7,6 +7,7 @@
     │   ├── BadEntryPoint           (ValueError) the entry point's name or object cannot be used
     │   ├── BadInputs               (ValueError) inputs that cannot be sent to the cluster
     │   └── LaunchUnavailable       the cluster, pool or transport cannot keep it now: try again (503)
+    ├── PayloadTooLarge             (ValueError) one event's payload is larger than KODO_MAX_EVENT_BYTES
     ├── InputsError                 (kodosumi.forms) what a user entered is not acceptable
     ├── TransportError
     │   ├── TransportUnavailable    cannot be reached now; retried by whoever can wait
@@ -49,6 +50,27 @@ class BadInputs(LaunchError, ValueError):
 
 class LaunchUnavailable(LaunchError):
     """The cluster, the pool or the transport cannot keep a launch now; nothing was started."""
+
+
+class PayloadTooLarge(KodosumiError, ValueError):
+    """One event's payload is larger than any transport takes.
+
+    Attributes:
+        kind: of the event.
+        size_bytes: what it takes. max_bytes: what is allowed.
+    """
+
+    def __init__(self, kind: str, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(kind, size_bytes, max_bytes)
+        self.kind = kind
+        self.size_bytes = size_bytes
+        self.max_bytes = max_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"The {self.kind} event has {self.size_bytes:,} bytes, the limit (KODO_MAX_EVENT_BYTES) is "
+            f"{self.max_bytes:,}: return a file or less."
+        )
 
 
 class TransportError(KodosumiError):

@@ -1,0 +1,95 @@
+"""The runner: the process that runs user code, one run at a time, steered by the pool.
+
+Its own event loop only controls; user code has a thread of its own (``usercode.py``), and events leave through a
+third (``mailbox.py``). So a run is served, asked about and cancelled whatever its code does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from ..transport import ProducerTicket
+from .run import Run, RunOutcome
+from .spec import AppEnvironment, RunSpec
+from .state import Sources, StaleEnvironment
+
+__all__ = ["RunOutcome", "Runner", "StaleEnvironment"]
+
+
+class Runner:
+    """The actor's class; the pool makes one per process.
+
+    Args:
+        environment: where the code of its runs can be imported.
+    """
+
+    def __init__(self, environment: AppEnvironment) -> None:
+        _enter(environment)
+        _quieten_ray()
+        self._sources = Sources()
+        self._run: Run | None = None
+        self._last: RunOutcome | None = None
+        self._over = asyncio.Event()
+
+    async def ready(self) -> int:
+        """The process's id, once it can serve."""
+        return os.getpid()
+
+    async def run(self, spec: RunSpec, ticket: ProducerTicket) -> RunOutcome:
+        """Serves one run; returns after its terminal event is in the transport.
+
+        Args:
+            spec: what to run. ticket: where its events go, behind those that announced it.
+
+        Raises:
+            StaleEnvironment: the code of earlier runs has changed on disk; nothing was put.
+            RuntimeError: another run is being served.
+        """
+        if self._run is not None:
+            raise RuntimeError(f"this process already serves {self._run.fid}")
+        self._sources.check()
+        self._run = run = Run(spec, ticket, self._sources)
+        self._last = None
+        self._over.clear()
+        try:
+            self._last = await run.serve()
+            return self._last
+        finally:
+            self._run = None
+            self._over.set()
+
+    async def cancel(self, fid: str, by: str) -> bool:
+        """Asks a run to end, in the name of ``by``; answers at once. False when that run isn't here."""
+        if self._run is None or self._run.fid != fid:
+            return False
+        self._run.cancel(by)
+        return True
+
+    async def current(self) -> tuple[str, ProducerTicket] | None:
+        """The run being served and how to end it; None when idle."""
+        return None if self._run is None else (self._run.fid, self._run.ticket)
+
+    async def wait(self) -> RunOutcome | None:
+        """Returns when the current run is over, with its outcome, or the last one's; None when there was none."""
+        if self._run is not None:
+            await self._over.wait()
+        return self._last
+
+
+def _enter(environment: AppEnvironment) -> None:
+    """Makes the app's code importable, as it was where it was launched."""
+    new = [entry for entry in environment.python_path if entry not in sys.path]
+    sys.path[:0] = new
+    if environment.working_dir and Path(environment.working_dir).is_dir():
+        os.chdir(environment.working_dir)
+
+
+def _quieten_ray() -> None:
+    """Ray warns of a blocking ``ray.get`` in an async actor. User code has its own thread here, so it may block."""
+    worker = sys.modules.get("ray._private.worker")
+    for name in ("blocking_get_inside_async_warned", "blocking_wait_inside_async_warned"):
+        if worker is not None and hasattr(worker, name):
+            setattr(worker, name, True)

@@ -1,0 +1,259 @@
+"""The tracer: what an author's code tells its run with, from any thread, loop, process or node.
+
+In the run's own process a call returns when the event is buffered; everywhere else when it's in the transport, so
+that a remote task's events are in before its result is. Each call exists twice, for coroutines and, with ``_sync``,
+for plain code; both are one implementation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import process_settings
+from ..error import PayloadTooLarge
+from ..events import Event, EventKind, new_fid
+from ..transport import ProducerTicket
+from .mailbox import mailbox_for
+from .payload import wrap
+
+logger = logging.getLogger("kodosumi.tracer")
+
+
+class Tracer:
+    """Emits events of one run. Picklable: hand it to remote tasks, and their events arrive like the run's own.
+
+    Calls are safe from several threads and loops at once. After the run's end they log a warning and do nothing.
+
+    Args:
+        ticket: of the execution; entry points get their tracer ready made.
+
+    Attributes:
+        fid: the execution's id.
+    """
+
+    fid: str
+
+    def __init__(self, ticket: ProducerTicket, *, control: RunControl | None = None) -> None:
+        self.fid = ticket.fid
+        self._mailbox = mailbox_for(ticket)
+        self._max_bytes = max_event_bytes(ticket)
+        self._control = control or RunControl.of(ticket.fid)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tracer, (self._mailbox.ticket,)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for this run's end, or it has ended: clean up and return."""
+        return (self._control is not None and self._control.cancelled) or self._mailbox.closed
+
+    async def debug(self, *lines: str) -> None:
+        """Emits plain text, one event, its lines joined by a newline. Raises PayloadTooLarge, like all calls here."""
+        await self._put(_text(EventKind.DEBUG, lines))
+
+    def debug_sync(self, *lines: str) -> None:
+        """:meth:`debug` for plain code."""
+        self._put_sync(_text(EventKind.DEBUG, lines))
+
+    async def result(self, *values: Any) -> None:
+        """Emits results, one event per value, serialised as ``docs/reference/payloads.md`` says."""
+        await self._put(_wrapped(EventKind.RESULT, values))
+
+    def result_sync(self, *values: Any) -> None:
+        """:meth:`result` for plain code."""
+        self._put_sync(_wrapped(EventKind.RESULT, values))
+
+    async def action(self, *values: Any) -> None:
+        """Emits what an agent did, one event per value, serialised like results."""
+        await self._put(_wrapped(EventKind.ACTION, values))
+
+    def action_sync(self, *values: Any) -> None:
+        """:meth:`action` for plain code."""
+        self._put_sync(_wrapped(EventKind.ACTION, values))
+
+    async def markdown(self, *parts: str) -> None:
+        """Emits a Markdown result; parts are joined by a blank line."""
+        await self._put(_body("Markdown", "\n\n", parts))
+
+    def markdown_sync(self, *parts: str) -> None:
+        """:meth:`markdown` for plain code."""
+        self._put_sync(_body("Markdown", "\n\n", parts))
+
+    async def html(self, *lines: str) -> None:
+        """Emits an HTML result; lines are joined by a newline. It's sanitised where it is shown."""
+        await self._put(_body("HTML", "\n", lines))
+
+    def html_sync(self, *lines: str) -> None:
+        """:meth:`html` for plain code."""
+        self._put_sync(_body("HTML", "\n", lines))
+
+    async def text(self, *lines: str) -> None:
+        """Emits a plain text result; lines are joined by a newline."""
+        await self._put(_body("Text", "\n", lines))
+
+    def text_sync(self, *lines: str) -> None:
+        """:meth:`text` for plain code."""
+        self._put_sync(_body("Text", "\n", lines))
+
+    async def warning(self, *lines: str, exc_info: bool | BaseException = False) -> None:
+        """Emits plain text to the run's stderr.
+
+        Args:
+            lines: joined by a newline.
+            exc_info: append the traceback of the exception being handled (True), or of this exception.
+        """
+        await self._put(_warning(lines, exc_info))
+
+    def warning_sync(self, *lines: str, exc_info: bool | BaseException = False) -> None:
+        """:meth:`warning` for plain code."""
+        self._put_sync(_warning(lines, exc_info))
+
+    async def emit(self, events: Sequence[Event]) -> None:
+        """Emits ready made events; for adapters, not for authors."""
+        await self._put(events)
+
+    async def _put(self, events: Sequence[Event]) -> None:
+        self._check_size(events)
+        if not await self._mailbox.post_async(events):
+            self._warn(events)
+
+    def _put_sync(self, events: Sequence[Event]) -> None:
+        if self._control is not None:
+            self._control.check()
+        self._check_size(events)
+        if not self._mailbox.post(events):
+            self._warn(events)
+
+    def _check_size(self, events: Sequence[Event]) -> None:
+        for event in events:
+            check_size(event, self._max_bytes)
+
+    def _warn(self, events: Sequence[Event]) -> None:
+        kinds = ", ".join(event.kind for event in events)
+        logger.warning("run %s is over: %d event(s) dropped (%s)", self.fid, len(events), kinds)
+
+
+class RunControl:
+    """Whether a run has been asked to end, and whom that was told; lives in the process that serves the run.
+
+    Args:
+        fid: the execution.
+    """
+
+    _current: RunControl | None = None
+
+    def __init__(self, fid: str) -> None:
+        self.fid = fid
+        self.cancelled = False
+        self._told: set[int] = set()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, fid: str) -> RunControl | None:
+        """The control of a run that this process serves now, None elsewhere."""
+        current = cls._current
+        return current if current is not None and current.fid == fid else None
+
+    def begin(self) -> None:
+        """Makes this the process's current run."""
+        RunControl._current = self
+
+    def end(self) -> None:
+        """The process serves no run any more."""
+        RunControl._current = None
+
+    def tell(self, thread: int) -> bool:
+        """Whether a thread is still to be told; it counts as told from now on. Told once, it can clean up in peace."""
+        with self._lock:
+            news = self.cancelled and thread not in self._told
+            if news:
+                self._told.add(thread)
+            return news
+
+    def check(self) -> None:
+        """Tells the calling thread.
+
+        Raises:
+            CancelledError: the run was asked to end, and this thread didn't know yet.
+        """
+        if self.cancelled and self.tell(threading.get_ident()):
+            raise asyncio.CancelledError("the run was asked to end")
+
+
+class TracerMock(Tracer):
+    """A tracer for tests and offline runs: needs no Ray and keeps its events.
+
+    Args:
+        fid: an execution id; a fresh one by default.
+
+    Attributes:
+        events: what was emitted, in order.
+        cancelled: set it to see how code cleans up.
+    """
+
+    cancelled: bool = False  # type: ignore[assignment]
+
+    def __init__(self, fid: str | None = None) -> None:
+        self.fid = fid or new_fid()
+        self.events: list[Event] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _mock_of, (self.fid, self.events)
+
+    async def _put(self, events: Sequence[Event]) -> None:
+        self.events += events
+
+    def _put_sync(self, events: Sequence[Event]) -> None:
+        self.events += events
+
+
+def max_event_bytes(ticket: ProducerTicket) -> int:
+    """Largest payload in bytes: as the transport's owner says, else as this process's settings say."""
+    given = ticket.options.get("max_event_bytes")
+    return int(given) if given is not None else process_settings().max_event_bytes
+
+
+def check_size(event: Event, max_bytes: int) -> None:
+    """Refuses what no transport would take.
+
+    Raises:
+        PayloadTooLarge: with size and limit.
+    """
+    if len(event.payload) * 4 <= max_bytes:
+        return  # no character takes more than four bytes
+    size = len(event.payload.encode("utf-8", "replace"))
+    if size > max_bytes:
+        raise PayloadTooLarge(event.kind, size, max_bytes)
+
+
+def _mock_of(fid: str, events: list[Event]) -> TracerMock:
+    mock = TracerMock(fid)
+    mock.events = events
+    return mock
+
+
+def _text(kind: EventKind, lines: Sequence[object]) -> list[Event]:
+    return [Event.now(kind, "\n".join(map(str, lines)))]
+
+
+def _wrapped(kind: EventKind, values: Sequence[Any]) -> list[Event]:
+    return [Event.now(kind, wrap(value)) for value in values]
+
+
+def _body(name: str, joint: str, parts: Sequence[object]) -> list[Event]:
+    body = {name: {"body": joint.join(map(str, parts))}}
+    return [Event.now(EventKind.RESULT, json.dumps(body, ensure_ascii=False))]
+
+
+def _warning(lines: Sequence[object], exc_info: bool | BaseException) -> list[Event]:
+    parts = [*map(str, lines)]
+    if exc_info:
+        exc = exc_info if isinstance(exc_info, BaseException) else None
+        parts.append("".join(traceback.format_exception(exc)) if exc else traceback.format_exc())
+    return [Event.now(EventKind.STDERR, "\n".join(parts).rstrip())]

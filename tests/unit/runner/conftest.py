@@ -1,0 +1,59 @@
+"""Runs user code in this process, against a recorder in place of a transport."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+from recorder import RECORDS, Record
+
+from kodosumi.events import new_fid
+from kodosumi.runner.main import Runner, RunOutcome
+from kodosumi.runner.spec import AppEnvironment, RunSpec
+from kodosumi.transport import ProducerTicket
+
+
+@pytest.fixture
+def ticket() -> ProducerTicket:
+    return ProducerTicket(new_fid(), "tester", "recorder", {"max_event_bytes": 1_000_000})
+
+
+@pytest.fixture
+def record(ticket: ProducerTicket) -> Record:
+    return RECORDS.setdefault(ticket.fid, Record())
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    before = Path.cwd()
+    yield Runner(AppEnvironment("test", python_path=(str(tmp_path),), working_dir=str(tmp_path)))
+    os.chdir(before)
+
+
+class Served:
+    """One run, seen from outside."""
+
+    def __init__(self, ticket: ProducerTicket, outcome: RunOutcome) -> None:
+        self.ticket = ticket
+        self.outcome = outcome
+        self.record = RECORDS[ticket.fid]
+
+
+@pytest.fixture
+def serve(runner: Runner) -> Callable[..., Any]:
+    """Serves an entry point and gives what came of it."""
+
+    async def served(entry_point: Any, inputs: Any = None, ticket: ProducerTicket | None = None) -> Served:
+        ticket = ticket or ProducerTicket(new_fid(), "tester", "recorder", {"max_event_bytes": 1_000_000})
+        return Served(ticket, await runner.run(spec_of(ticket.fid, entry_point, inputs), ticket))
+
+    return served
+
+
+def spec_of(fid: str, entry_point: Any, inputs: Any = None) -> RunSpec:
+    portable = entry_point if isinstance(entry_point, str) else cloudpickle.dumps(entry_point)
+    return RunSpec(fid, "tester", AppEnvironment("test"), portable, cloudpickle.dumps(inputs), "{}", "{}")

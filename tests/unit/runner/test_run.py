@@ -1,0 +1,43 @@
+"""One run: what it puts, in which order, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+
+
+def small(inputs: dict[str, int], tracer):  # noqa: ANN001
+    print("hello", inputs["x"])
+    tracer.debug_sync("one", "two")
+    subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+    print("after the child")
+    return inputs["x"] + 1
+
+
+async def test_a_plain_function_gives_its_events_in_order(serve) -> None:
+    served = await serve(small, {"x": 1})
+    assert served.record.pairs == [
+        ("status", "running"),
+        ("stdout", "hello 1"),
+        ("debug", "one\ntwo"),
+        ("stdout", "from a child"),
+        ("stdout", "after the child"),
+        ("final", '{"int": 2}'),
+        ("status", "finished"),
+    ]
+    assert served.outcome == ("finished", True, "")
+
+
+async def test_a_coroutine_function_runs_on_a_loop_of_its_own(serve) -> None:
+    async def entry(inputs, tracer):
+        await tracer.markdown("a", "b")
+        print("printed")
+        await asyncio.sleep(0)
+        return None
+
+    served = await serve(entry)
+    assert json.loads(served.record.payloads("result")[0]) == {"Markdown": {"body": "a\n\nb"}}
+    assert served.record.payloads("stdout") == ["printed"]
+    assert served.record.payloads("final") == ['{"NoneType": null}']
