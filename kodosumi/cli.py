@@ -55,7 +55,7 @@ def start(
     ] = None,
 ) -> None:
     """Run everything on this machine: Ray (joined or started), the apps, a spooler and the panel. Ctrl-C ends it."""
-    from .start import run_stack
+    from .start.stack import run_stack
 
     raise typer.Exit(run_stack(load_settings(), apps or [], app_dir))
 

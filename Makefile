@@ -1,0 +1,43 @@
+# `make start` runs everything on this machine, `make test` tests it. Everything lives in .venv.
+BIN := .venv/bin
+EXAMPLES := hello forms prime my_service
+
+.PHONY: help setup dev start test test-unit check browser bench docs clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup:  ## the environment with the package
+	@scripts/setup
+
+dev:  ## the environment with what tests and checks need
+	@scripts/setup dev
+
+start: setup  ## run the examples on Ray Serve, a spooler and the panel; Ctrl-C ends it
+	@$(BIN)/koco start --app-dir examples $(foreach app,$(EXAMPLES),--app $(app).app:fast_app)
+
+browser: dev
+	@scripts/browser > /dev/null || { echo "no Chromium: browser tests are skipped" >&2; test "$$CI" != true; }
+
+test: dev browser  ## every test
+	@$(BIN)/python -m pytest
+
+test-unit: dev  ## tests without services
+	@$(BIN)/python -m pytest tests/unit
+
+check: dev  ## format, lint, types, layers, generated docs
+	@$(BIN)/ruff format --check --quiet . || { echo "run: ruff format ." >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo > .lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
+	@$(BIN)/python docs/generate.py --check
+
+docs: dev  ## write the generated references
+	@$(BIN)/python docs/generate.py
+
+bench: dev  ## measure a running stack and print the table of benchmarks/README.md
+	@$(BIN)/python benchmarks/run.py
+
+clean:  ## remove caches and the environment (not data)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
