@@ -308,3 +308,23 @@ async def test_waiting_ends_with_the_panel() -> None:
         hub.end_streams()
         with pytest.raises(StoreUnavailable, match="shutting down"):
             await waiting
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_client_that_is_cut_off_again_and_again_resumes_on_other_panels(seed: int) -> None:
+    chance = random.Random(seed)
+    store, feed = JitteryStore(seed), Feed()
+    store.add(FID, EventKind.STATUS, "starting")
+    events: list[str] = []
+    last = 0
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(appended(store, feed, 100, seed))
+        while "eof" not in events:
+            # every connection meets a new panel process, which was told of nothing that was committed before
+            async with running(store, Feed(), 0.01) as hub, aclosing(hub.stream(FID, after=last)) as chunks:
+                for _ in range(chance.randrange(2, 5)):
+                    for event in parsed(await anext(chunks, b"")):
+                        assert event.event == "eof" or int(event.id) == last + 1
+                        events.append(event.event)
+                        last = last if event.event == "eof" else int(event.id)
+    assert last == len(store.kept[FID]) == 102

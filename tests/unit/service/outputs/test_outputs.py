@@ -12,8 +12,8 @@ from kodosumi.events import EventKind, new_fid
 from kodosumi.service import deletion, executions
 from tests.conditions import until
 
-from .conftest import ALICE, Scene
 from .event_source import parsed
+from .scene import ALICE, Scene
 
 OLD_FID = new_fid(1_600_000_000.0)
 READS = ["status", "stream", "main", "stdio", "raw", "html"]

@@ -10,7 +10,7 @@ import pytest
 from kodosumi.events import new_fid
 from kodosumi.service.timeline_item import iso_time
 
-from .conftest import BOB, Scene
+from .scene import BOB, Scene
 
 
 async def test_an_item_has_the_published_fields(scene: Scene, alice: httpx.AsyncClient) -> None:
