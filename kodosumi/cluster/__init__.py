@@ -1,0 +1,23 @@
+"""The Ray cluster: finding it, joining it, starting one, and small facts that all its processes share.
+
+Nothing here imports Ray before it's needed: the authentication mode must be in the environment first.
+"""
+
+from .connection import NAMESPACE, Node, attach, attached, survey
+from .facts import publish, published, published_keys
+from .finding import runs_here
+from .head import Head, start_head
+
+__all__ = [
+    "NAMESPACE",
+    "Head",
+    "Node",
+    "attach",
+    "attached",
+    "publish",
+    "published",
+    "published_keys",
+    "runs_here",
+    "start_head",
+    "survey",
+]

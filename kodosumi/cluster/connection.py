@@ -1,0 +1,158 @@
+"""Joining the cluster: every process of ours that isn't a Ray worker goes through :func:`attach`."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+from dataclasses import dataclass
+
+from ..config import Settings
+from ..error import ClusterError
+from .finding import answers, runs_here
+from .head import start_head
+
+NAMESPACE = "kodosumi"
+"""Ray namespace of all our named actors."""
+
+_attaching = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine of the cluster.
+
+    Attributes:
+        address: its IP address. alive: whether Ray reaches it. cpus: logical CPUs it offers.
+    """
+
+    address: str
+    alive: bool
+    cpus: float
+
+
+def attach(settings: Settings, start: bool = False) -> None:
+    """Connects this process to Ray; blocks for a second or so. Idempotent and thread-safe.
+
+    A no-op in a process that has Ray already: workers, replicas, drivers.
+
+    Args:
+        settings: ``ray_server`` names the cluster; unset: the one that runs on this machine.
+        start: where no cluster runs, start one that lives as long as this process.
+
+    Raises:
+        ClusterError: there's no cluster, or it can't be joined; says what to do.
+    """
+    with _attaching:
+        if _is_attached():
+            return
+        address = runs_here(settings)
+        if address is None and start:
+            address = _own_head(settings)
+        if address is None:
+            raise ClusterError(
+                "No Ray cluster runs on this machine. Start one with `koco start`, or set KODO_RAY_SERVER."
+            )
+        _join(address)
+
+
+async def attached(settings: Settings, start: bool = False) -> None:
+    """Like :func:`attach`, without holding up the event loop."""
+    if not _is_attached():
+        # A thread of its own: joining takes a minute when a cluster hangs, and must not use up a shared pool.
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        threading.Thread(target=_attach_for, args=(done, settings, start), name="ray-attach", daemon=True).start()
+        await done
+
+
+def survey() -> list[Node]:
+    """The machines of the cluster this process has joined; blocks for a few milliseconds.
+
+    Raises:
+        ClusterError: not joined, or the cluster doesn't answer.
+    """
+    import ray
+
+    try:
+        nodes = ray.nodes()
+    except Exception as exc:
+        raise ClusterError(f"The Ray cluster does not answer: {exc}") from exc
+    return [
+        Node(node["NodeManagerAddress"], bool(node["Alive"]), float(node["Resources"].get("CPU", 0.0)))
+        for node in nodes
+    ]
+
+
+def prepare_authentication() -> None:
+    """Makes this process show Ray's token wherever there's one.
+
+    A local ``ray.init()`` makes the token and asks for it, but who joins by address doesn't show it by itself.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    tokens = AuthenticationTokenLoader.instance()
+    tokens.reset_cache()
+    if tokens.has_token(ignore_auth_mode=True):
+        os.environ["RAY_AUTH_MODE"] = "token"
+        # Ray read its configuration when it was imported.
+        Config.initialize("")
+
+
+def _is_attached() -> bool:
+    import ray
+
+    return bool(ray.is_initialized())
+
+
+def _attach_for(done: asyncio.Future[None], settings: Settings, start: bool) -> None:
+    error: BaseException | None = None
+    try:
+        attach(settings, start)
+    except Exception as exc:
+        error = exc
+    try:
+        done.get_loop().call_soon_threadsafe(_settle, done, error)
+    except RuntimeError:
+        logging.getLogger(__name__).debug("whoever wanted to join Ray is gone")
+
+
+def _settle(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.cancelled():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def _own_head(settings: Settings) -> str:
+    try:
+        head = start_head(settings, dashboard=False)
+    except ClusterError:
+        # Another process was quicker.
+        address = runs_here(settings)
+        if address is None:
+            raise
+        return address
+    atexit.register(head.stop)
+    return head.address
+
+
+def _join(address: str) -> None:
+    import ray
+
+    if not answers(address):
+        raise ClusterError(f"Nothing listens at {address}. Check KODO_RAY_SERVER, or start Ray there.")
+    prepare_authentication()
+    # Ray greets at level INFO.
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
+    except SystemExit as exc:
+        raise ClusterError(f"The Ray cluster at {address} does not answer.") from exc
+    except Exception as exc:
+        raise ClusterError(f"The Ray cluster at {address} cannot be joined: {exc}") from exc

@@ -1,0 +1,48 @@
+"""What all tests share: one isolated Ray for the whole session, started when the first test asks for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kodosumi import cluster
+from kodosumi.config import Settings
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """Address of a Ray that only this session knows; ``KODO_RAY_SERVER`` names it for child processes.
+
+    This process has joined it. Detached actors live on between tests: use execution ids of your own.
+    """
+    # Not pytest's folder: the names of Ray's sockets would grow too long.
+    temp_dir = Path(tempfile.mkdtemp(prefix="kr", dir="/tmp"))
+    settings = Settings(ray_server=None, _env_file=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # Eight workers at once would keep a small machine busy before the first test.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        # Tests have many small things at once, none of which needs a processor of its own.
+        head = cluster.start_head(
+            settings, dashboard=False, temp_dir=temp_dir, num_cpus=16, object_store_bytes=200_000_000
+        )
+        patch.setenv("KODO_RAY_SERVER", head.address)
+        try:
+            cluster.attach(Settings(ray_server=head.address, _env_file=None))
+            yield head.address
+        finally:
+            _leave()
+            head.stop()
+            shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def _leave() -> None:
+    import ray
+
+    ray.shutdown()
+    os.environ.pop("RAY_AUTH_MODE", None)
