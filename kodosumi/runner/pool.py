@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -157,6 +158,10 @@ class RunnerPool:
     async def figures(self) -> dict[str, int]:
         """Counts for health."""
         return {"waiting": len(self._waiting), "running": self._stock.busy, **self._stock.figures()}
+
+    async def pid(self) -> int:
+        """This actor's process id, for tests that kill it and for finding it in a process list."""
+        return os.getpid()
 
     async def watch(self) -> None:
         """A held call: ends only with this actor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -148,8 +149,7 @@ class ProcessStock:
 
     def _may_start(self) -> bool:
         """Starting costs a core for a second, so as many at once as the cluster has cores."""
-        if not self._start_limit:
-            self._start_limit = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._start_limit = self._start_limit or _cores()
         return self.starting < self._start_limit
 
     def _start(self, shelf: Shelf) -> None:
@@ -186,6 +186,12 @@ class ProcessStock:
                     process.end()
             if not (wanted or shelf.idle or shelf.busy or shelf.starting):
                 del self._shelves[key]
+
+
+def _cores() -> int:
+    """Cores of the cluster: what Ray was told it has, but no more than machines like this one can have."""
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    return max(1, min(int(ray.cluster_resources().get("CPU", 1)), (os.cpu_count() or 1) * nodes))
 
 
 def _later(delay_s: float, call: Callable[[], None]) -> None:
