@@ -39,6 +39,7 @@ STATUS_OF: Mapping[type[error.KodosumiError], int] = {
     error.LaunchUnavailable: 503,
     error.LaunchError: 400,
     error.MalformedEvent: 400,
+    error.PayloadTooLarge: 413,
     error.ClusterError: 503,
     error.ConfigurationError: 500,
 }

@@ -1,9 +1,8 @@
-"""``/health``: whether the parts that a run needs are there. Each is asked within a bounded time, at most once a second."""
+"""``/health``: whether the parts that a run needs are there. Each is asked in bounded time, once a second at most."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import platform
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -165,8 +164,7 @@ async def _answer(question: Question) -> Finding:
 def _nodes() -> list[dict[str, Any]]:
     import ray
 
-    nodes = []
-    with contextlib.suppress(KeyError):
-        for node in ray.nodes():
-            nodes.append({"id": node["NodeID"], "address": node["NodeManagerAddress"], "alive": bool(node["Alive"])})
-    return nodes
+    return [
+        {"id": node["NodeID"], "address": node["NodeManagerAddress"], "alive": bool(node["Alive"])}
+        for node in ray.nodes()
+    ]

@@ -1,4 +1,4 @@
-"""Slows down whoever guesses passwords: failed logins per address and name, and per address, in this process' memory."""
+"""Slows down whoever guesses passwords: failed logins per address and name, and per address, in memory."""
 
 from __future__ import annotations
 

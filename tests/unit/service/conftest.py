@@ -13,16 +13,16 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from conditions import until
 from kodosumi.runner.spec import AppEnvironment, RunSpec
 from kodosumi.service import passwords
 from kodosumi.service.app import create_app
 from kodosumi.service.context import Panel
 from kodosumi.store.memory import MemoryExecutionStore
-from kodosumi.transport.memory import MemoryTransport
+from tests.conditions import until
+from tests.unit.service.idle import IdleTransport
+from tests.unit.service.people import logged_in, new_user
 
 ADDRESS = "http://localhost:3370"
-PASSWORD = "correct horse"
 
 
 class RecordingMode:
@@ -102,8 +102,8 @@ def store() -> MemoryExecutionStore:
 
 
 @pytest.fixture
-def transport() -> MemoryTransport:
-    return MemoryTransport()
+def transport() -> IdleTransport:
+    return IdleTransport()
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def mode() -> RecordingMode:
 
 @pytest.fixture
 async def app(
-    options: dict[str, Any], store: MemoryExecutionStore, transport: MemoryTransport, mode: RecordingMode
+    options: dict[str, Any], store: MemoryExecutionStore, transport: IdleTransport, mode: RecordingMode
 ) -> AsyncGenerator[FastAPI]:
     """The panel's application, started."""
     app = create_app(store=store, transport=transport, mode=mode, **options)
@@ -181,20 +181,3 @@ async def address(app: FastAPI) -> AsyncGenerator[str]:
     app.state.panel.hub.end_streams()
     server.should_exit = True
     await serving
-
-
-async def new_user(client: httpx.AsyncClient, admin: httpx.AsyncClient, name: str) -> httpx.AsyncClient:
-    """``client``, logged in as a role made for it."""
-    role = {"name": name, "email": f"{name}@example.com", "password": PASSWORD}
-    created = await admin.post("/role", json=role)
-    assert created.status_code == 201, created.text
-    return await logged_in(client, name, PASSWORD)
-
-
-async def logged_in(client: httpx.AsyncClient, name: str, password: str) -> httpx.AsyncClient:
-    """``client``, logged in by cookie, with the role's id and key as attributes."""
-    answer = await client.post("/api/login", json={"name": name, "password": password})
-    assert answer.status_code == 200, answer.text
-    client.id = answer.json()["id"]  # type: ignore[attr-defined]
-    client.key = answer.json()["KODOSUMI_API_KEY"]  # type: ignore[attr-defined]
-    return client
