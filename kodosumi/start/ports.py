@@ -28,15 +28,6 @@ def port_taken(host: str, port: int) -> bool:
     return False
 
 
-def reachable(host: str, port: int, timeout_s: float = 2.0) -> bool:
-    """Whether something accepts connections at an address within the time."""
-    try:
-        with socket.create_connection((host, port), timeout=timeout_s):
-            return True
-    except OSError:
-        return False
-
-
 def owner_of(port: int) -> str | None:
     """The process that listens on a port, as ``"koco (pid 4711)"``; None where the system doesn't tell (Linux does)."""
     inodes = set(_listening_inodes(port))

@@ -14,6 +14,7 @@ from contextlib import suppress
 from ..config import Settings
 from ..error import KodosumiError
 from ..execution import connect_mode
+from ..log import setup_logging
 from ..spooler import Spooler
 from ..store import connect_store
 from ..transport import connect_transport
@@ -33,6 +34,9 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
         settings: as loaded.
         lifeline: to `koco start`, which may ask to cancel all runs before it ends; None when there is none.
     """
+    setup_logging(
+        settings.spooler_log_file, settings.spooler_log_file_level, settings.spooler_std_level, settings.uvicorn_level
+    )
     with PidFile(spooler_pidfile(settings)):
         asyncio.run(_spool(settings, lifeline))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 
 from .. import cluster
+from ..cluster.finding import answers
 from ..config import Settings
 from ..error import ClusterError, KodosumiError
 from ..options import environment_of
@@ -24,7 +25,7 @@ from .apps import route_prefixes, routes_url
 from .child import Child, ChildDied
 from .console import say, step
 from .lifeline import CANCEL_RUNS, CANCELLED
-from .ports import owner_of, port_taken, reachable
+from .ports import owner_of, port_taken
 
 READY_TIMEOUT_S = 120.0
 CANCEL_TIMEOUT_S = 30.0
@@ -110,8 +111,7 @@ class Stack:
 
     async def _provide_ray(self, joined: str | None) -> None:
         if joined is not None:
-            host, _, port = joined.rpartition("://")[2].rpartition(":")
-            if port.isdigit() and not await asyncio.to_thread(reachable, host.strip("[]"), int(port)):
+            if not await asyncio.to_thread(answers, joined):
                 raise ClusterError(f"Ray at {joined} does not answer. Start it, or unset KODO_RAY_SERVER.")
             say(f"joining Ray at {joined}")
             address = joined
@@ -176,12 +176,9 @@ class Stack:
         return 1
 
     async def _ray_died(self) -> bool:
-        assert self._head is not None
-        host, _, port = self._head.address.rpartition(":")
-        while True:
-            if not await asyncio.to_thread(reachable, host, int(port)):
-                return True
+        while self._head is not None and self._head.alive:  # noqa: ASYNC110 - a process that another thread may wait for
             await asyncio.sleep(RAY_CHECK_S)
+        return True
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
