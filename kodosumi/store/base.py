@@ -95,7 +95,8 @@ class ExecutionStore(Protocol):
 
         A batch at or below the stored position is dropped (it was stored before). Events after the terminal
         status event are dropped and counted as ``refused``; the position advances all the same. Batches come in
-        rising order of position. An unknown ``fid`` begins an execution of ``username``.
+        rising order of position. An unknown ``fid`` begins an execution of ``username``; a known one keeps its owner.
+        What comes for a purged one (a redelivery) is dropped: nothing is stored, nothing counted, ``seq`` is 0.
         """
         ...
 
@@ -154,7 +155,8 @@ class ExecutionStore(Protocol):
     ) -> list[ExecutionChange]:
         """Executions with ``modified_at > since``, oldest change first; archived ones are among them.
 
-        With a query: only matching ones, and every archived one.
+        With a query: only matching ones, and every archived one. A purged one is told of as archived, with nothing
+        but its id, owner and state, for some days.
         """
         ...
 

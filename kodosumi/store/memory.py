@@ -1,0 +1,160 @@
+"""A store that keeps everything in this process, for users' own tests and offline runs. Gone when the process is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..config import Settings
+from ..error import ExecutionNotFound, StoreError
+from ..events import Batch, EventKind, Position, StoredEvent
+from .base import Appended, Execution, ExecutionChange
+from .summary import advance, clean, final_excerpt, search_text, unseen
+
+_SMALLEST_STEP_S = 1e-6
+
+
+@dataclass(slots=True)
+class _Record:
+    """One execution with all that is kept of it."""
+
+    execution: Execution
+    events: list[StoredEvent] = field(default_factory=list)
+    position: Position | None = None
+    final: str = ""
+    modified_at: float = 0.0
+    purged: bool = False
+
+    def matches(self, query: str) -> bool:
+        return query in search_text(self.execution, self.final).casefold()
+
+
+class MemoryExecutionStore:
+    """See :class:`~kodosumi.store.base.ExecutionStore`."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._clock = 0.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> MemoryExecutionStore:
+        """A new, empty store; no setting concerns it."""
+        return cls()
+
+    async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
+        record = self._records.get(fid) or _Record(Execution(fid, username))
+        fresh = unseen(batches, record.position)
+        events = clean(event for batch in fresh for event in batch.events)
+        before = record.execution
+        if record.purged:
+            return Appended(0, 0, 0, before.state)
+        if fresh:
+            record.execution = advance(before, events)
+            self._keep(record, events[: record.execution.seq - before.seq])
+            record.position = fresh[-1].position
+            self._records[fid] = record
+            self._touch(record)
+        stored = record.execution.seq - before.seq
+        return Appended(record.execution.seq, stored, len(events) - stored, record.execution.state)
+
+    async def events(
+        self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None
+    ) -> list[StoredEvent]:
+        rest = self._record(fid).events[max(after, 0) :]
+        return [event for event in rest if kinds is None or event.kind in kinds][: max(limit, 0)]
+
+    async def last_event(self, fid: str, kind: EventKind) -> StoredEvent | None:
+        return next((event for event in reversed(self._record(fid).events) if event.kind == kind), None)
+
+    async def execution(self, fid: str) -> Execution:
+        return self._record(fid).execution
+
+    async def executions(
+        self,
+        *,
+        username: str | None = None,
+        query: str = "",
+        before: str | None = None,
+        after: str | None = None,
+        limit: int = 10,
+    ) -> list[Execution]:
+        folded = query.casefold()
+        found = [
+            record.execution
+            for record in self._of(username)
+            if not record.execution.archived
+            and (before is None or record.execution.fid < before)
+            and (after is None or record.execution.fid > after)
+            and record.matches(folded)
+        ]
+        return sorted(found, key=lambda execution: execution.fid, reverse=True)[: max(limit, 0)]
+
+    async def count(self, *, username: str | None = None) -> int:
+        return sum(not record.execution.archived for record in self._of(username))
+
+    async def changes(
+        self, since: float, *, username: str | None = None, query: str = "", limit: int = 100
+    ) -> list[ExecutionChange]:
+        folded = query.casefold()
+        changed = [
+            ExecutionChange(record.execution, record.modified_at)
+            for record in self._of(username)
+            if record.modified_at > since and (record.execution.archived or record.matches(folded))
+        ]
+        return sorted(changed, key=lambda change: change.modified_at)[: max(limit, 0)]
+
+    async def live(self) -> list[Execution]:
+        living = [record.execution for record in self._of(None) if not record.execution.state.terminal]
+        return sorted(living, key=lambda execution: execution.fid)
+
+    async def archive(self, fid: str) -> None:
+        record = self._record(fid)
+        if not record.execution.archived:
+            record.execution = replace(record.execution, archived=True)
+            self._touch(record)
+
+    async def purge(self, fid: str) -> None:
+        record = self._records.get(fid)
+        if record is None or record.purged:
+            return
+        execution = record.execution
+        if not execution.state.terminal:
+            raise StoreError(f"Execution {fid} has not ended: cancel it before it is removed.")
+        # what is left lets readers see that it went away, and keeps late copies of its events out
+        record.execution = Execution(fid, execution.username, execution.state, archived=True)
+        record.events, record.final, record.purged = [], "", True
+        self._touch(record)
+
+    async def archived(self, older_than: float) -> list[Execution]:
+        return [
+            record.execution
+            for record in self._of(None)
+            if record.execution.archived and not record.purged and record.modified_at < older_than
+        ]
+
+    async def check(self) -> None:
+        """Memory can always be written."""
+
+    async def close(self) -> None:
+        """Nothing is held; what is stored stays as long as this object."""
+
+    def _record(self, fid: str) -> _Record:
+        record = self._records.get(fid)
+        if record is None or record.purged:
+            raise ExecutionNotFound(fid)
+        return record
+
+    def _of(self, username: str | None) -> Iterable[_Record]:
+        records = self._records.values()
+        return records if username is None else (r for r in records if r.execution.username == username)
+
+    def _keep(self, record: _Record, events: Sequence[Any]) -> None:
+        first = len(record.events) + 1
+        record.events.extend(StoredEvent(seq, *event) for seq, event in enumerate(events, first))
+        record.final = final_excerpt(events, record.final)
+
+    def _touch(self, record: _Record) -> None:
+        self._clock = max(time.time(), self._clock + _SMALLEST_STEP_S)
+        record.modified_at = self._clock

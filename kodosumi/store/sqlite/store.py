@@ -1,0 +1,222 @@
+"""The default store: SQLite files under ``KODO_EXEC_DIR``, nothing to install and nothing to run.
+
+Every call works in the store's own few threads, so that a slow disk never holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from ...config import Settings
+from ...error import ExecutionNotFound, StoreError, StoreUnavailable
+from ...events import Batch, EventKind, ExecutionState, StoredEvent, storable
+from ..base import Appended, Execution, ExecutionChange
+from .connection import DamagedFile, translated
+from .file import ExecutionFile, Record
+from .index import Index, Owner
+from .keeper import IndexKeeper, remove_folder
+from .names import folder_of, is_safe
+from .open_files import OpenFiles
+
+Result = TypeVar("Result")
+
+THREADS = 4
+_PROBE_BYTES = 131_072
+"""About what a new execution takes on disk at first."""
+
+_MAX_ROWS = 100_000
+
+
+class SqliteExecutionStore:
+    """See :class:`~kodosumi.store.base.ExecutionStore`. Making one touches nothing on disk; the first write does.
+
+    Args:
+        exec_dir: folder of all executions.
+    """
+
+    def __init__(self, exec_dir: Path) -> None:
+        self._exec_dir = exec_dir.absolute()
+        self._files = OpenFiles(self._exec_dir)
+        self._keeper = IndexKeeper(self._exec_dir)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kodosumi-store")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> SqliteExecutionStore:
+        """The store under ``KODO_EXEC_DIR``."""
+        return cls(settings.exec_dir)
+
+    async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
+        return await self._work(self._append, fid, username, batches)
+
+    async def events(
+        self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None
+    ) -> list[StoredEvent]:
+        return await self._work(self._in_file, fid, lambda file: file.events(after, limit, kinds))
+
+    async def last_event(self, fid: str, kind: EventKind) -> StoredEvent | None:
+        return await self._work(self._in_file, fid, lambda file: file.last_event(kind))
+
+    async def execution(self, fid: str) -> Execution:
+        return await self._work(self._execution, fid)
+
+    async def executions(
+        self,
+        *,
+        username: str | None = None,
+        query: str = "",
+        before: str | None = None,
+        after: str | None = None,
+        limit: int = 10,
+    ) -> list[Execution]:
+        user, below, above = _bindable(username), _bindable(before), _bindable(after)
+        words, rows = storable(query).casefold(), _rows(limit)
+        return await self._work(self._read, lambda index: index.page(user, words, below, above, rows), [])
+
+    async def count(self, *, username: str | None = None) -> int:
+        user = _bindable(username)
+        return await self._work(self._read, lambda index: index.count(user), 0)
+
+    async def changes(
+        self, since: float, *, username: str | None = None, query: str = "", limit: int = 100
+    ) -> list[ExecutionChange]:
+        user, words, rows = _bindable(username), storable(query).casefold(), _rows(limit)
+        return await self._work(self._read, lambda index: index.changes(since, user, words, rows), [])
+
+    async def live(self) -> list[Execution]:
+        return await self._work(self._read, lambda index: index.live(), [])
+
+    async def archive(self, fid: str) -> None:
+        await self._work(self._archive, fid)
+
+    async def purge(self, fid: str) -> None:
+        await self._work(self._purge, fid)
+
+    async def archived(self, older_than: float) -> list[Execution]:
+        return await self._work(self._read, lambda index: index.archived(older_than), [])
+
+    async def check(self) -> None:
+        await self._work(self._check)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    async def _work(self, job: Callable[..., Result], *args: object) -> Result:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(job, *args))
+        except RuntimeError as exc:
+            raise StoreUnavailable("The store is closed.") from exc
+        return await future
+
+    # all below runs in the store's threads -------------------------------------------------------------------------
+
+    def _append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
+        if not (is_safe(fid) and is_safe(username)):
+            raise StoreError(f"Execution {fid!r} of {username!r} cannot be stored: these cannot be names of folders.")
+        owner = self._write(lambda index: index.owner(fid))
+        if owner is not None and owner.purged:
+            return Appended(0, 0, 0, owner.state)
+        if not batches:
+            execution = self._read(lambda index: index.execution(fid), None)
+            return Appended(execution.seq, 0, 0, execution.state) if execution else _NOTHING
+        if owner is None:
+            self._write(lambda index: index.begin(fid, username))
+        with self._files.use(owner.username if owner else username, fid) as file:
+            appended, record = file.append(batches)
+            self._publish(file, record)
+        return appended
+
+    def _publish(self, file: ExecutionFile, record: Record) -> None:
+        """Tells the index what was committed; said again when the index was replaced meanwhile."""
+        current = False
+        while file.indexed_version != record.version or not current:
+            known = file.indexed_version
+
+            def put(index: Index, known: int = known) -> bool:
+                index.put(record, known_version=known)
+                return self._keeper.is_current(index)
+
+            current = self._write(put)
+            file.indexed_version = record.version if current else -1
+
+    def _in_file(self, fid: str, read: Callable[[ExecutionFile], Result]) -> Result:
+        with self._files.use(self._owner(fid).username, fid) as file:
+            return read(file)
+
+    def _execution(self, fid: str) -> Execution:
+        self._owner(fid)
+        execution = self._read(lambda index: index.execution(fid), None)
+        if execution is None:
+            raise ExecutionNotFound(fid)
+        return execution
+
+    def _owner(self, fid: str) -> Owner:
+        owner = self._read(lambda index: index.owner(fid), None) if is_safe(fid) else None
+        if owner is None or owner.purged or not owner.known:
+            raise ExecutionNotFound(fid)
+        return owner
+
+    def _archive(self, fid: str) -> None:
+        with self._files.use(self._owner(fid).username, fid) as file:
+            self._publish(file, file.archive())
+
+    def _purge(self, fid: str) -> None:
+        owner = self._read(lambda index: index.owner(fid), None) if is_safe(fid) else None
+        if owner is None or not owner.known:
+            return
+        if not owner.state.terminal:
+            raise StoreError(f"Execution {fid} has not ended: cancel it before it is removed.")
+        folder = folder_of(self._exec_dir, owner.username, fid)
+        with self._files.use(owner.username, fid) as file, translated(folder):
+            if not owner.purged:
+                self._write(lambda index: index.mark_purged(fid))
+            file.close()
+            remove_folder(folder)
+        self._write(lambda index: index.forget_purged())
+
+    def _check(self) -> None:
+        self._write(lambda index: index.probe())
+        with translated(self._exec_dir / "check"), tempfile.TemporaryFile(dir=self._exec_dir) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+
+    def _write(self, job: Callable[[Index], Result]) -> Result:
+        """Works on the index, which is made when there is none."""
+        index = self._keeper.index(create=True)
+        assert index is not None
+        return self._mended(index, job)
+
+    def _read(self, job: Callable[[Index], Result], otherwise: Result) -> Result:
+        """Reads from the index; ``otherwise`` when nothing was ever stored."""
+        index = self._keeper.index(create=False)
+        return otherwise if index is None else self._mended(index, job)
+
+    def _mended(self, index: Index, job: Callable[[Index], Result]) -> Result:
+        try:
+            return job(index)
+        except DamagedFile as exc:
+            if exc.path != index.path:
+                raise
+            self._keeper.set_aside(index)
+            return self._write(job)
+
+    def _close(self) -> None:
+        self._threads.shutdown(wait=True)
+        self._files.close()
+        self._keeper.close()
+
+
+_NOTHING = Appended(0, 0, 0, ExecutionState.STARTING)
+
+
+def _bindable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
+
+
+def _rows(limit: int) -> int:
+    return max(0, min(limit, _MAX_ROWS))
