@@ -50,7 +50,7 @@ class RoutedStream(io.TextIOBase):
         self._buffer = RoutedBuffer(self)
 
     @property
-    def buffer(self) -> RoutedBuffer:  # type: ignore[override]
+    def buffer(self) -> RoutedBuffer:
         """Takes bytes, decoded as UTF-8."""
         return self._buffer
 
@@ -107,7 +107,7 @@ class RoutedBuffer(io.BufferedIOBase):
         self.mode = "wb"
 
     @property
-    def raw(self) -> RoutedBuffer:  # type: ignore[override]
+    def raw(self) -> RoutedBuffer:
         return self
 
     def write(self, data: Any) -> int:

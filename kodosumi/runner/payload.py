@@ -34,9 +34,6 @@ MAX_DIGITS = 4000
 """Python refuses to print longer integers by default; they become hexadecimal text."""
 
 TEXT_TYPES = (
-    datetime.datetime,
-    datetime.date,
-    datetime.time,
     datetime.timedelta,
     decimal.Decimal,
     fractions.Fraction,
@@ -108,7 +105,9 @@ class _Writer:
         """A value somewhere inside another: plain JSON, without a class name."""
         try:
             return self._content(value, depth)
-        except _Unreadable:
+        except (RecursionError, MemoryError):
+            raise
+        except Exception:  # unreadable, or a class that lies about itself
             return _text(value)
 
     def _content(self, value: Any, depth: int) -> Any:
@@ -132,6 +131,8 @@ class _Writer:
             return _text(value)
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value).decode("utf-8", "replace")
+        if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+            return value.isoformat()
         if isinstance(value, TEXT_TYPES):
             return _text(value)
         if isinstance(value, BaseModel):

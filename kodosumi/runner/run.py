@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..error import ExecutionClosed, PayloadTooLarge
 from ..events import Event, EventKind, ExecutionState
@@ -19,6 +18,8 @@ from .usercode import Outcome, UserCode
 
 GRACE_S = 5.0
 """Time for user code to clean up after a cancel."""
+
+LOSS_NOTICE = "The event queue was restarted: events of this run were lost."
 
 MAX_ERROR_CHARS = 100_000
 """Longest traceback text; the middle of a longer one is left out."""
@@ -52,11 +53,11 @@ class Run:
         self._mailbox = open_mailbox(ticket)
         self._max_bytes = max_event_bytes(ticket)
         self._control = RunControl(spec.fid)
+        self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._killed_by: str | None = None
         self._user: UserCode | None = None
         self._surroundings: Surroundings | None = None
-        self._imported_late = False
         self._threads = threading.enumerate()
 
     @property
@@ -76,8 +77,7 @@ class Run:
         Raises:
             Exception: what the transport failed with, when the end could not be put.
         """
-        loop = asyncio.get_running_loop()
-        self._mailbox.on_failure = lambda _: loop.call_soon_threadsafe(self._transport_failed)
+        self._mailbox.on_failure = self._on_transport_failure
         self._mailbox.post_now([Event.now(EventKind.STATUS, ExecutionState.RUNNING)])
         restored = await self._call()
         ended = self._end_events()
@@ -108,7 +108,8 @@ class Run:
     async def _over(self, user: UserCode) -> None:
         """Returns when user code has ended, or had its time to."""
         stop = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait({user.done, stop}, return_when=asyncio.FIRST_COMPLETED)
+        first: set[asyncio.Future[Any]] = {user.done, stop}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if not user.done.done():
             await asyncio.wait({user.done}, timeout=GRACE_S)
@@ -121,6 +122,10 @@ class Run:
         self._stopping.set()
         self._mailbox.wake()  # whoever waits for space in it must look up
 
+    def _on_transport_failure(self, _: Exception) -> None:
+        """Called on the shipping loop."""
+        self._loop.call_soon_threadsafe(self._transport_failed)
+
     def _transport_failed(self) -> None:
         if self._user is not None:
             self._user.cancel()
@@ -130,9 +135,7 @@ class Run:
 
     def _end_events(self) -> list[Event]:
         if self._mailbox.failure is not None:
-            return _error_end(
-                f"The event queue was restarted: {self._mailbox.failure or 'events of this run were lost'}"
-            )
+            return _error_end(LOSS_NOTICE)
         if self._killed_by is not None:
             return _error_end(f"killed by {self._killed_by}")
         assert self._user is not None
@@ -166,8 +169,7 @@ class Run:
         imported = self._sources.record()
         changed = False
         if self._surroundings is not None:
-            with contextlib.suppress(FileNotFoundError):
-                changed = self._surroundings.restore()
+            changed = self._surroundings.restore()
         # Whether a late import or the run itself made the change can't be told: only a fresh process is right.
         return "modules imported during the run changed the process" if imported and changed else ""
 

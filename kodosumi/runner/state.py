@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
+import contextlib
 import logging
 import os
-import queue
 import sys
 import sysconfig
 import threading
@@ -19,6 +20,8 @@ from ..error import KodosumiError
 
 LEAVE_S = 0.1
 """Longest wait for threads that are just about to end."""
+
+_POOL_LOOP = concurrent.futures.thread._worker.__code__
 
 _LIBRARIES = (
     *{str(Path(sysconfig.get_paths()[name])) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
@@ -59,7 +62,7 @@ class Surroundings:
     """Process-wide settings as they were when the author's modules were imported, to be put back after the run."""
 
     def __init__(self) -> None:
-        self._folder = Path.cwd()
+        self._folder = _current_folder()
         self._environment = dict(os.environ)
         self._arguments = list(sys.argv)
         self._warnings = warnings.catch_warnings()
@@ -78,7 +81,9 @@ class Surroundings:
             os.environ.update(self._environment)
         self._warnings.__exit__(None, None, None)
         sys.argv[:] = self._arguments
-        os.chdir(self._folder)
+        if self._folder is not None and _current_folder() != self._folder:
+            with contextlib.suppress(OSError):  # it's gone: there is no way back
+                os.chdir(self._folder)
         return self._restore_logging() or changed
 
     def _restore_logging(self) -> bool:
@@ -110,15 +115,18 @@ def threads_left(before: Iterable[threading.Thread]) -> list[threading.Thread]:
 
 
 def _idle_worker(thread: threading.Thread) -> bool:
-    """Whether a thread provably waits in a ``ThreadPoolExecutor`` that has nothing to do."""
-    try:
-        reference, work_queue = thread._args[0], thread._args[1]  # type: ignore[attr-defined]
-        executor = reference()
-        idle: int = executor._idle_semaphore._value
-        workers: int = len(executor._threads)
-    except (AttributeError, IndexError, TypeError):
+    """Whether a thread provably waits in a ``ThreadPoolExecutor`` for work: in its loop, with no work at hand."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is None or frame.f_code is not _POOL_LOOP:
         return False
-    return isinstance(work_queue, queue.SimpleQueue) and work_queue.empty() and idle >= workers
+    return frame.f_locals.get("work_item") is None
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None  # removed under the process
 
 
 def _own_files() -> list[str]:

@@ -197,7 +197,7 @@ class TracerMock(Tracer):
         cancelled: set it to see how code cleans up.
     """
 
-    cancelled: bool = False  # type: ignore[assignment]
+    cancelled: bool = False
 
     def __init__(self, fid: str | None = None) -> None:
         self.fid = fid or new_fid()

@@ -94,7 +94,7 @@ class UserCode:
             finally:
                 self._end_interruptions()
         except BaseException as exc:  # SystemExit and KeyboardInterrupt end the run, not the process
-            outcome = Outcome(True, traceback_text(exc))
+            outcome = Outcome(True, _failure_text(exc))
         with contextlib.suppress(Exception):
             self._leaving()
         with contextlib.suppress(RuntimeError):
@@ -116,14 +116,20 @@ class UserCode:
 
     def _awaited(self, work: Awaitable[Any]) -> Any:
         with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
+            self._enter(runner.get_loop())
             try:
                 return runner.run(self._main(work))
             finally:
-                self._loop = None
+                self._enter(None)
+
+    def _enter(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        with self._lock:  # a cancel must not find a loop that is closed a moment later
+            self._loop = loop
 
     async def _main(self, work: Awaitable[Any]) -> Any:
         self._task = asyncio.current_task()
+        if self._control.cancelled and self._task is not None:
+            self._cancel_task()  # asked for before there was a task to cancel
         return await work
 
     def _cancel_task(self) -> None:
@@ -142,6 +148,13 @@ class UserCode:
                 return
             except asyncio.CancelledError:
                 continue
+
+
+def _failure_text(exc: BaseException) -> str:
+    try:
+        return traceback_text(exc)
+    except Exception:  # the author's exception can't even be shown; the run must end all the same
+        return type(exc).__name__
 
 
 def _raise_in_thread(ident: int, exception: type[BaseException] | None) -> None:

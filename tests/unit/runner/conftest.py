@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
-from recorder import RECORDS, Record
+from recorder import RECORDS, Record, spec_of
 
 from kodosumi.events import new_fid
 from kodosumi.runner.main import Runner, RunOutcome
-from kodosumi.runner.spec import AppEnvironment, RunSpec
+from kodosumi.runner.spec import AppEnvironment
 from kodosumi.transport import ProducerTicket
 
 
@@ -52,8 +51,3 @@ def serve(runner: Runner) -> Callable[..., Any]:
         return Served(ticket, await runner.run(spec_of(ticket.fid, entry_point, inputs), ticket))
 
     return served
-
-
-def spec_of(fid: str, entry_point: Any, inputs: Any = None) -> RunSpec:
-    portable = entry_point if isinstance(entry_point, str) else cloudpickle.dumps(entry_point)
-    return RunSpec(fid, "tester", AppEnvironment("test"), portable, cloudpickle.dumps(inputs), "{}", "{}")

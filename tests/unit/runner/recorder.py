@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import cloudpickle
+
 from kodosumi.error import ExecutionClosed
 from kodosumi.events import Event
+from kodosumi.runner.spec import AppEnvironment, RunSpec
 from kodosumi.transport import TRANSPORTS, ProducerTicket
 
 TRANSPORTS["recorder"] = "recorder:RecorderTransport"
 
-RECORDS: dict[str, "Record"] = {}
+RECORDS: dict[str, Record] = {}
 
 
 class Record:
@@ -71,3 +74,8 @@ class RecorderTransport:
 
     def producer_from(self, ticket: ProducerTicket) -> RecorderProducer:
         return RecorderProducer(ticket)
+
+
+def spec_of(fid: str, entry_point: Any, inputs: Any = None) -> RunSpec:
+    portable = entry_point if isinstance(entry_point, str) else cloudpickle.dumps(entry_point)
+    return RunSpec(fid, "tester", AppEnvironment("test"), portable, cloudpickle.dumps(inputs), "{}", "{}")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 
-def small(inputs: dict[str, int], tracer):  # noqa: ANN001
+def small(inputs: dict[str, int], tracer):
     print("hello", inputs["x"])
     tracer.debug_sync("one", "two")
     subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
@@ -35,7 +35,7 @@ async def test_a_coroutine_function_runs_on_a_loop_of_its_own(serve) -> None:
         await tracer.markdown("a", "b")
         print("printed")
         await asyncio.sleep(0)
-        return None
+        return
 
     served = await serve(entry)
     assert json.loads(served.record.payloads("result")[0]) == {"Markdown": {"body": "a\n\nb"}}
