@@ -43,12 +43,12 @@ def test_a_user_logs_in_runs_a_flow_and_finds_it_again(page: Page, flows: dict[s
     # Then the run is seen live to its end, with its result, its output and its events
     page.wait_for_url("**/admin/status/view/*")
     fid = page.url.rpartition("/")[2]
-    expect(page.get_by_text("finished").first).to_be_visible()
+    expect(page.locator("#run-state")).to_have_text("finished")
     expect(page.get_by_text("4 tasks").first).to_be_visible()
     page.get_by_role("tab", name="I/O").click()
     expect(page.get_by_text("4 of 4 tasks are done").first).to_be_visible()
     page.get_by_role("tab", name="Events").click()
-    expect(page.get_by_text("meta").first).to_be_visible()
+    expect(page.locator("#events-list").get_by_text("meta", exact=True)).to_be_visible()
 
     # And the timeline leads back to it
     page.goto("/admin/timeline/view")
@@ -59,7 +59,7 @@ def test_a_user_logs_in_runs_a_flow_and_finds_it_again(page: Page, flows: dict[s
 def test_logging_out_closes_the_pages(page: Page, flows: dict[str, str]) -> None:
     log_in(page)
 
-    page.get_by_role("button", name="Log out").or_(page.get_by_role("link", name="Log out")).first.click()
+    page.get_by_role("button", name="Logout").click()
 
     expect(page.get_by_label("Password")).to_be_visible()
     page.goto("/admin/flow")

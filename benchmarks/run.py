@@ -1,0 +1,71 @@
+"""``make bench``: starts a stack with a Ray and a data folder of its own, measures it, prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import psutil
+import ray
+
+from benchmarks.end_to_end import Figure, measure
+from benchmarks.store_timeline import filled
+from tests.stack import StackProcess, private_ray
+
+EXECUTIONS = 100_000
+
+
+def machine() -> str:
+    """One line that says what this was measured on."""
+    cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
+    system = f"{platform.system()} {platform.release().partition('-')[0]}"
+    versions = f"Python {platform.python_version()}, Ray {ray.__version__}"
+    return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, {system}, {versions}"
+
+
+async def fill(exec_dir: Path, executions: int) -> None:
+    """Puts finished executions into the index of a store that isn't open elsewhere."""
+    await (await filled(exec_dir, executions)).close()
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures as a Markdown table."""
+    rows = ["| figure | measured | goal | |", "|---|---:|---:|---|"]
+    for figure in figures:
+        sign = "≥" if figure.least else "≤"
+        digits = ",.0f" if figure.value >= 100 else ".1f"
+        measured = f"{figure.value:{digits}} {figure.unit}"
+        rows.append(f"| {figure.name} | {measured} | {sign} {figure.goal:,g} | {'met' if figure.met else 'missed'} |")
+    return "\n".join(rows)
+
+
+def main() -> int:
+    """Measures and prints; the exit code is 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--executions", type=int, default=EXECUTIONS, help="executions behind the timeline")
+    executions = parser.parse_args().executions
+    folder, ray_dir = Path(tempfile.mkdtemp(prefix="kodosumi-bench")), Path(tempfile.mkdtemp(prefix="kb", dir="/tmp"))
+    try:
+        sys.stderr.write(f"filling the store with {executions:,} executions …\n")
+        asyncio.run(fill(folder / "data" / "execution", executions))
+        sys.stderr.write("starting a stack …\n")
+        arguments = ["--app-dir", str(Path(__file__).parent), "--app", "load.app:fast_app"]
+        with StackProcess(folder, arguments, private_ray(ray_dir)) as stack:
+            figures = asyncio.run(measure(stack.until_ready(), executions))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(ray_dir, ignore_errors=True)
+    print(f"Measured on {machine()}.\n\n{table(figures)}")
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
