@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 import threading
+from collections import Counter
 
 import markdown
 import nh3
@@ -18,17 +19,51 @@ from pygments.token import STANDARD_TYPES
 MAX_SCAN = 4_000_000
 """Characters that Markdown's search for closing brackets may look at: it is quadratic, hostile text takes minutes."""
 
+MAX_NESTING = 5_000_000
+"""Open elements times tags that the sanitiser may face: deep or misnested markup costs it time and memory in square."""
+
 _EXTENSIONS = ["extra", "codehilite", "toc", "fenced_code"]
 _CODE_CLASSES = {name for name in STANDARD_TYPES.values() if name}
 _TAGS = nh3.ALLOWED_TAGS - {"area", "map", "nav", "header", "footer", "article", "aside"}
 _ATTRIBUTES = {tag: set(names) for tag, names in nh3.ALLOWED_ATTRIBUTES.items()} | {"a": {"href", "title"}}
 _IMAGE_SOURCE = re.compile(r"data:image/(?:png|jpeg|gif|webp)[;,]", re.IGNORECASE)
+_NOT_MARKUP = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style|textarea|title)\b.*?(?:</\1|\Z)|=\s*\"[^\"]*\"|=\s*'[^']*'",
+    re.DOTALL | re.IGNORECASE,
+)
+_TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.IGNORECASE)
+_CLOSED_BY_NEXT = frozenset(
+    {
+        "area",
+        "base",
+        "br",
+        "col",
+        "dd",
+        "dt",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "li",
+        "link",
+        "meta",
+        "option",
+        "p",
+        "source",
+        "td",
+        "th",
+        "tr",
+        "wbr",
+    }
+)
 _ENDS = {"[": "]", "(": ")", "<": ">"}
 _local = threading.local()
 
 
 def sanitised(text: str) -> str:
-    """``text``, any HTML, as HTML that can do nothing but show."""
+    """``text``, any HTML, as HTML that can do nothing but show; markup too deep to be read is shown as it is."""
+    if _nesting_cost(text) > MAX_NESTING:
+        return preformatted(text)
     cleaner = getattr(_local, "cleaner", None)
     if cleaner is None:
         cleaner = _local.cleaner = _new_cleaner()
@@ -95,3 +130,25 @@ def _scan_cost(text: str) -> int:
                 cost += place - opened[char].pop()
         cost += sum(len(block) - place for places in opened.values() for place in places)
     return cost
+
+
+def _nesting_cost(text: str) -> int:
+    """The most elements open at once times the number of tags, or the square of one tag's attributes."""
+    tags = text.count("<")
+    inside = (part.partition(">")[0] for part in text.split("<")[1:] if part[:1].isalpha())
+    attributes = max((len(part.split()) for part in inside), default=0)
+    if tags * tags <= MAX_NESTING:
+        return attributes * attributes
+    opened: Counter[str] = Counter()
+    depth = deepest = 0
+    for closing, name in _TAG.findall(_NOT_MARKUP.sub("", text).lower()):
+        if name in _CLOSED_BY_NEXT:
+            continue
+        if not closing:
+            opened[name] += 1
+            depth += 1
+            deepest = max(deepest, depth)
+        elif opened[name]:
+            opened[name] -= 1
+            depth -= 1
+    return max(deepest * tags, attributes * attributes)

@@ -153,6 +153,29 @@ def test_hostile_markdown_does_not_hold_the_panel(text: str) -> None:
     assert convert(EventKind.RESULT, json.dumps({"Markdown": {"body": text}}))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<div>" * 200_000,
+        "<b>" * 300_000,
+        "<b><p>" * 100_000,
+        "<ul><li>" * 100_000,
+        "<!-- </b> --><b>" * 60_000,
+        "<b title='</b>'>" * 60_000,
+        "<p>" + "".join(f"<b a={n}>" for n in range(3_000)) + "</p><p>x" * 50_000,
+        f"<p {' '.join(f'a{n}=1' for n in range(100_000))}>",
+    ],
+)
+@pytest.mark.timeout(60)
+def test_markup_of_any_depth_does_not_hold_the_panel(text: str) -> None:
+    assert convert(EventKind.RESULT, json.dumps({"HTML": {"body": text}})).startswith("<pre>")
+
+
+def test_a_long_table_is_still_a_table() -> None:
+    table = f"<table>{'<tr><td><b>1</b></td><td class=x>2</td></tr>' * 8_000}</table>"
+    assert convert(EventKind.RESULT, json.dumps({"HTML": {"body": table}})).startswith("<table>")
+
+
 def test_colours_become_classes() -> None:
     assert ansi_to_html("\x1b[1;31mred\x1b[0m <\x1b[38;5;46mgreen\x1b[39m\x1b[2K\x1b]0;title\x07") == (
         '<span class="ansi-bold ansi-fg-red">red</span> &lt;<span class="ansi-fg-bright-green">green</span>'
