@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ...error import StoreError, StoreUnavailable
 BUSY_TIMEOUT_S = 10.0
 """Longest wait for another process's transaction."""
 
+_BUSY_PAUSE_S = 0.01
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _REASONS = {
     sqlite3.SQLITE_FULL: "no space is left on the device",
@@ -97,12 +99,33 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     )
     try:
         if create and connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            connection.execute("PRAGMA journal_mode=WAL")
+            _to_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """Changes a new file to WAL mode; SQLite itself doesn't wait when another process does so at the same time."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if (exc.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+
+
+def inode_of(path: Path) -> int | None:
+    """Which file a path names now, None when none: tells that the one we hold open was removed or replaced."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 (asked with every call, and a Path is slow)
+    except FileNotFoundError:
+        return None
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 from ...events import Batch, Event, EventKind, ExecutionState, Position, StoredEvent
 from ..base import Appended, Execution
 from ..summary import advance, clean, final_excerpt, unseen
-from .connection import connect, transaction, translated
+from .connection import connect, inode_of, transaction, translated
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS monitor (id INTEGER PRIMARY KEY, timestamp REAL, kind TEXT, message TEXT)",
@@ -71,6 +71,7 @@ class ExecutionFile:
         self.indexed_version = -1
         self._empty = Record(Execution(fid, username))
         self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
         self._has_schema = False
         self._cached: Record | None = None
 
@@ -150,16 +151,24 @@ class ExecutionFile:
             return _stored(connection, where, values)
 
     def _readable(self) -> sqlite3.Connection | None:
-        if self._connection is None:
-            if not self.path.exists():
-                return None
-            self._connection = connect(self.path, create=False)
-        return self._connection
+        inode = inode_of(self.path)
+        if inode is None:
+            self.close()
+            return None
+        return self._connected(inode, create=False)
 
     def _writable(self) -> sqlite3.Connection:
-        if self._connection is None:
+        inode = inode_of(self.path)
+        if inode is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = connect(self.path, create=True)
+        return self._connected(inode, create=True)
+
+    def _connected(self, inode: int | None, *, create: bool) -> sqlite3.Connection:
+        """The connection to the file that lies there now; what is written to a removed one would be lost."""
+        if self._connection is None or inode != self._inode:
+            self.close()
+            self._connection = connect(self.path, create=create)
+            self._inode = inode_of(self.path)
         return self._connection
 
     def _ensure_schema(self, connection: sqlite3.Connection) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-import os
 import shutil
 import threading
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from ...error import StoreError, StoreUnavailable
 from . import schema
-from .connection import DamagedFile, connect, transaction, translated
+from .connection import DamagedFile, connect, inode_of, transaction, translated
 from .file import ExecutionFile, Record
 from .index import Index
 from .names import DATABASE, INDEX, folder_of, subfolders
@@ -61,7 +60,7 @@ class IndexKeeper:
 
     def is_current(self, index: Index) -> bool:
         """Whether the index is still the one on disk; another process may have replaced a damaged one."""
-        return _inode(self._path) == index.inode
+        return inode_of(self._path) == index.inode
 
     def set_aside(self, index: Index) -> None:
         """Takes a damaged index out of the way, for whoever wants to look at it; the next use makes a new one."""
@@ -85,7 +84,7 @@ class IndexKeeper:
             index = self._index = None
         if index is None:
             with translated(self._path):
-                if not create and _inode(self._path) is None and next(subfolders(self._exec_dir), None) is None:
+                if not create and inode_of(self._path) is None and next(subfolders(self._exec_dir), None) is None:
                     return None
             with translated(self._path), self._alone():
                 return self._opened()
@@ -100,7 +99,7 @@ class IndexKeeper:
         except DamagedFile:
             _rename_damaged(self._path)
             self._prepare()
-        return self._mended(Index(self._path, _inode(self._path) or 0))
+        return self._mended(Index(self._path, inode_of(self._path) or 0))
 
     def _prepare(self) -> None:
         """Makes our tables where there are none."""
@@ -125,7 +124,7 @@ class IndexKeeper:
                 raise
             _rename_damaged(self._path)
             self._prepare()
-            index = Index(self._path, _inode(self._path) or 0)
+            index = Index(self._path, inode_of(self._path) or 0)
             self._mend(index)
         self._index = index
         return index
@@ -229,13 +228,6 @@ def remove_folder(folder: Path) -> None:
                 raise
         else:
             return
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return os.stat(path).st_ino  # noqa: PTH116 (asked with every call, and a Path is slow)
-    except FileNotFoundError:
-        return None
 
 
 def _rename_damaged(path: Path) -> None:

@@ -32,3 +32,8 @@ def older_execution(exec_dir: Path, username: str, fid: str, events: Iterable[Ev
 def rows(path: Path, query: str) -> list[Any]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute(query).fetchall()
+
+
+def change(path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -90,10 +90,10 @@ async def test_pages_overwritten_under_an_open_store_lead_to_a_new_index(exec_di
     with index.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (index.stat().st_size - 4096))
-    with contextlib.closing(sqlite3.connect(index)) as connection:
-        connection.execute("PRAGMA cache_size = 0")
-    for thread_reads_from_disk in range(8):
-        assert await seen(store) == before, thread_reads_from_disk
+    for answer in await asyncio.gather(*(seen(store) for _ in range(8))):
+        assert answer == before
+    fid = await ended(store)
+    assert (await fids(store))[0] == fid
     await store.close()
 
 
@@ -137,8 +137,6 @@ async def test_a_batch_delivered_again_brings_the_index_up_too(exec_dir: Path, m
 
 
 async def test_executions_whose_folder_was_removed_by_hand_leave_the_index(exec_dir: Path) -> None:
-    import shutil
-
     store = SqliteExecutionStore(exec_dir)
     done, living, kept = await ended(store), await begun(store), await ended(store)
     await store.close()
@@ -214,6 +212,4 @@ async def test_lists_read_an_index_and_sort_nothing(sqlite: SqliteExecutionStore
         await sqlite.live()
         await sqlite.archived(0.0)
         await sqlite.count(username=OWNER)
-    for plan in plans:
-        logging.getLogger(__name__).info(plan)
     assert not [plan for plan in plans if "TEMP B-TREE" in plan or plan == "SCAN execution"], plans

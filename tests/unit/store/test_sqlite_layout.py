@@ -24,7 +24,7 @@ from tests.unit.store.histories import (
     payloads,
     text,
 )
-from tests.unit.store.layout import database, older_execution, rows
+from tests.unit.store.layout import change, database, older_execution, rows
 
 OLDER = [STARTING, event(EventKind.INPUTS, '{"dict": {}}'), meta(summary="Old prime"), RUNNING, text("old")]
 
@@ -146,20 +146,14 @@ async def test_folders_copied_in_later_are_found_when_the_store_is_opened(exec_d
 
 async def test_odd_rows_of_an_earlier_version_are_shown_as_far_as_possible(exec_dir: Path) -> None:
     fid = new_fid()
-    odd = [
-        STARTING,
-        ("agent_x", 5.0, "unknown kind"),
-        ("stdout", None, None),
-        ("stdout", 6.0, b"\xff"),
-        FINISHED,
-        text("after"),
-    ]
-    path = older_execution(exec_dir, OWNER, fid, odd)
-    rows(path, "UPDATE monitor SET message = CAST(x'61ff62' AS TEXT) WHERE id = 4 RETURNING id")
+    odd = [STARTING, ("agent_x", 5.0, "unknown kind"), ("stdout", None, None), ("stdout", 6.0, "x"), FINISHED]
+    path = older_execution(exec_dir, OWNER, fid, [*odd, text("after")])
+    change(path, "UPDATE monitor SET message = CAST(x'61ff62' AS TEXT) WHERE id = 4")
     store = SqliteExecutionStore(exec_dir)
     events = await store.events(fid)
     assert [stored.seq for stored in events] == [1, 2, 3, 4, 5, 6]
     assert events[1].kind is EventKind.DEBUG and events[2][2:] == (0.0, "")
+    assert events[3].payload == "a\ufffdb"
     assert (await store.execution(fid)).seq == 6
     await store.close()
 
@@ -178,11 +172,10 @@ async def test_what_is_no_execution_is_left_alone(exec_dir: Path) -> None:
     assert (exec_dir / OWNER / "text" / "sqlite3.db").read_text() == "this is no database, not at all"
 
 
-async def test_one_damaged_file_is_the_trouble_of_its_execution_alone(
-    sqlite: SqliteExecutionStore, exec_dir: Path
-) -> None:
-    broken = await begun(sqlite)
-    await sqlite.close()
+async def test_one_damaged_file_is_the_trouble_of_its_execution_alone(exec_dir: Path) -> None:
+    store = SqliteExecutionStore(exec_dir)
+    broken = await begun(store)
+    await store.close()
     database(exec_dir, OWNER, broken).write_bytes(b"no database" * 1_000)
     store = SqliteExecutionStore(exec_dir)
     try:
