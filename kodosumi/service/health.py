@@ -6,6 +6,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -116,7 +117,7 @@ async def ray_nodes(panel: Panel) -> list[dict[str, Any]]:
     from .. import cluster
 
     await cluster.attached(panel.settings)
-    return await asyncio.to_thread(_nodes)
+    return [asdict(node) for node in await asyncio.to_thread(cluster.survey)]
 
 
 @router.get("/live")
@@ -159,12 +160,3 @@ async def _answer(question: Question) -> Finding:
         return {"state": "down", "detail": str(exc) or type(exc).__name__}
     except Exception as exc:
         return {"state": "down", "detail": f"{type(exc).__name__}: {exc}"}
-
-
-def _nodes() -> list[dict[str, Any]]:
-    import ray
-
-    return [
-        {"id": node["NodeID"], "address": node["NodeManagerAddress"], "alive": bool(node["Alive"])}
-        for node in ray.nodes()
-    ]

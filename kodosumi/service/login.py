@@ -121,9 +121,10 @@ def _is_tls(panel: Panel) -> bool:
     return panel.settings.ssl_certfile is not None or panel.settings.app_server.startswith("https://")
 
 
-def _login_page(request: Request, panel: Panel, problem: str = "", status_code: int = 200) -> HTMLResponse:
-    context = {"problem": problem, "redirect": local_path(request.query_params.get("redirect")) or HOME}
-    return panel.templates.TemplateResponse(request, "login.html", context, status_code=status_code)
+def _login_page(request: Request, panel: Panel, status_code: int = 200, **context: str) -> HTMLResponse:
+    return panel.templates.TemplateResponse(
+        request, "login.html", {"redirect": HOME} | context, status_code=status_code
+    )
 
 
 async def _login(request: Request, panel: Panel, given: dict[str, Any]) -> Response:
@@ -136,7 +137,8 @@ async def _login(request: Request, panel: Panel, given: dict[str, Any]) -> Respo
     except ApiError as exc:
         if redirect is None or not prefers_html(request):
             raise
-        page = _login_page(request, panel, exc.detail, exc.status_code)
+        name = str(given.get("name") or "")
+        page = _login_page(request, panel, exc.status_code, problem=exc.detail, name=name, redirect=redirect)
         page.headers.update(exc.headers)
         return page
     token = await begin_session(panel, role.id)

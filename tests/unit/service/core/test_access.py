@@ -11,10 +11,12 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
+from kodosumi.service.app import create_app
 from kodosumi.service.context import Panel
 from kodosumi.service.errors import COOKIE
 from kodosumi.service.jwt import SessionTokens
 from kodosumi.service.negotiation import route_methods
+from tests.unit.service.idle import IdleTransport
 
 PUBLIC = {
     ("GET", "/"),  # the login page, or a 401 of its own
@@ -170,3 +172,32 @@ async def test_a_state_changing_call_by_cookie_needs_to_come_from_the_panels_pag
 async def test_another_sites_link_does_not_log_out(alice: httpx.AsyncClient) -> None:
     assert (await alice.get("/logout", headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
     assert (await alice.get("/role/me")).status_code == 200
+
+
+async def test_only_named_origins_may_call_with_credentials(options: dict[str, Any], store: Any, mode: Any) -> None:
+    friend = "https://friend.example"
+    app = create_app(store=store, transport=IdleTransport(), mode=mode, **options | {"cors_origins": [friend, "*"]})
+    async with app.router.lifespan_context(app):
+        link = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=link, base_url="http://localhost:3370") as client:
+            ask = {"Access-Control-Request-Method": "PUT"}
+            granted = await client.options("/role/me", headers=ask | {"Origin": friend})
+            assert granted.headers["access-control-allow-origin"] == friend
+            refused = await client.options("/role/me", headers=ask | {"Origin": OTHER})
+            assert "access-control-allow-origin" not in refused.headers
+            assert (await client.get("/health/live", headers={"Origin": OTHER})).headers.get(
+                "access-control-allow-origin"
+            ) is None
+
+
+async def test_the_schema_lists_the_published_paths_and_how_to_log_in(alice: httpx.AsyncClient) -> None:
+    document = (await alice.get("/schema/openapi.json")).json()
+    assert document["paths"].keys() >= {"/api/login", "/role", "/outputs/status/{fid}", "/health"}
+    assert {scheme["name"] for scheme in document["components"]["securitySchemes"].values()} == {
+        "KODOSUMI_API_KEY",
+        COOKIE,
+    }
+    assert "422" not in document["paths"]["/role"]["post"]["responses"]
+    for page in ("/schema", "/schema/swagger"):
+        text = (await alice.get(page)).text
+        assert "/role/{name_or_id}" in text and "<script>" not in text

@@ -152,13 +152,15 @@ async def test_guessing_is_slowed_down_with_a_time_to_wait(client: httpx.AsyncCl
     assert (await client.post("/api/login", json=FORM)).status_code == 200, "others are not locked out"
 
 
-async def test_get_login_is_off_where_others_can_reach_the_panel(options: dict[str, Any], tmp_path: Path) -> None:
+async def test_get_login_is_off_where_others_can_reach_the_panel(
+    options: dict[str, Any], store: Any, transport: Any, mode: Any
+) -> None:
     public = options | {"app_server": "http://0.0.0.0:3370", "secret_key": "s" * 32, "admin_password": "better"}
     for allowed, status in ((None, 403), (True, 200), (False, 403)):
-        app = create_app(**public | {"get_login": allowed})
+        app = create_app(store=store, transport=transport, mode=mode, **public | {"get_login": allowed})
         async with app.router.lifespan_context(app):
-            transport = httpx.ASGITransport(app=app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://panel.example") as client:
+            link = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=link, base_url="http://panel.example") as client:
                 answer = await client.get("/login", params={"name": "admin", "password": "better"})
                 assert answer.status_code == status
 
