@@ -65,8 +65,10 @@ async def default_password_in_use(database: AdminDatabase) -> bool:
 
 async def authenticated(panel: Panel, name: str, password: str) -> Role | None:
     """The active role with this name and password, or None; as slow for unknown names as for known ones."""
+    # No role has such a name, and a database driver may not take it (lone surrogates, NUL).
+    wanted = name if name.isprintable() else ""
     async with panel.database.session() as session:
-        role = await session.scalar(select(Role).where(Role.name == name))
+        role = await session.scalar(select(Role).where(Role.name == wanted))
     matches = await password_matches(password, role.password if role else None)
     return role if role is not None and matches and role.active else None
 

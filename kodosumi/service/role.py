@@ -44,9 +44,10 @@ def check_email(email: str) -> str:
     Raises:
         ValueError: it has not.
     """
-    if not _EMAIL.fullmatch(email.strip()):
+    email = email.strip()
+    if not _EMAIL.fullmatch(email) or not email.isprintable():
         raise ValueError("not an e-mail address")
-    return email.strip()
+    return email
 
 
 def check_password(password: str) -> str:

@@ -84,6 +84,12 @@ async def test_passwords_that_bcrypt_cannot_read_are_just_wrong(client: httpx.As
         assert (await client.post("/api/login", content=body)).status_code == 401
 
 
+async def test_names_that_no_role_can_have_are_just_wrong(client: httpx.AsyncClient) -> None:
+    for name in (b"\\ud800", b"\\u0000", b"a" * 10_000):
+        body = b'{"name": "%s", "password": "admin"}' % name
+        assert (await client.post("/api/login", content=body)).status_code == 401
+
+
 async def test_the_login_page_shows_what_went_wrong_in_place(client: httpx.AsyncClient) -> None:
     page = await client.get("/", headers=BROWSER)
     assert page.status_code == 200 and 'action="/login"' in page.text

@@ -44,6 +44,7 @@ async def test_an_operator_makes_reads_changes_and_deletes_roles(admin: httpx.As
         {"name": "x" * 101},
         {"name": str(uuid.UUID(int=1))},
         {"email": "nowhere"},
+        {"email": "a\0b@example.com"},
         {"password": ""},
         {"password": "x" * 73},
         {"password": "a\0b"},
