@@ -77,6 +77,9 @@ class Select(Field):
     Args:
         option: options, or objects with their ``name``, ``label`` and ``value``.
         value: name of the chosen option; by default the option that says so itself.
+
+    Attributes:
+        options: its own copies of the options.
     """
 
     type: ClassVar[str] = "select"
@@ -90,21 +93,22 @@ class Select(Field):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        options = self.option if isinstance(self.option, (list, tuple)) else []
-        self.option: list[InputOption] = [_option(given) for given in options if _is_option(given)]
+        given = self.option if isinstance(self.option, (list, tuple)) else []
+        self.options = [_option(option) for option in given if _is_option(option)]
+        self.option = self.options
         self._flag()
 
     def to_dict(self) -> dict[str, Any]:
         """As :meth:`Element.to_dict`."""
         return {
             **super().to_dict(),
-            "option": [option.to_dict() for option in self.option],
+            "option": [option.to_dict() for option in self.options],
             "error": list(self.error or []),
         }
 
     def problem(self, value: Any) -> str | None:
         """As :meth:`Field.problem`."""
-        known = not isinstance(value, (list, dict, set)) and shown(value) in {shown(o.name) for o in self.option}
+        known = not isinstance(value, (list, dict, set)) and shown(value) in {shown(o.name) for o in self.options}
         return None if known else "Please choose one of the options."
 
     def fill(self, value: Any) -> None:
@@ -114,12 +118,12 @@ class Select(Field):
 
     def control(self, attributes: Mapping[str, object]) -> str:
         """As :meth:`Field.control`."""
-        return tag("select", attributes, "".join(option.render() for option in self.option))
+        return tag("select", attributes, "".join(option.render() for option in self.options))
 
     def _flag(self) -> None:
         """Marks the option that ``value`` names, and no other."""
         if self.value is not None:
-            for option in self.option:
+            for option in self.options:
                 option.value = shown(option.name) == shown(self.value)
 
 

@@ -23,12 +23,12 @@ class InputsError(KodosumiError):
         errors: lists of messages by field name.
     """
 
-    def __init__(self, *args: Any, **fields: str | list[str]) -> None:
+    def __init__(self, /, *args: Any, **fields: str | list[str]) -> None:
         super().__init__(*args)
         self.errors: dict[str, list[str]] = {}
         self.add(**fields)
 
-    def add(self, **fields: str | list[str]) -> None:
+    def add(self, /, **fields: str | list[str]) -> None:
         """Adds one message or a list of messages to each named field."""
         for name, message in fields.items():
             self._extend(name, message)

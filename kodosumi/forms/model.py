@@ -159,7 +159,7 @@ def _texts(messages: Any) -> list[str]:
 
 def _element(data: Any) -> Element | None:
     """An element from its JSON, or None with a line in the log."""
-    kind = ELEMENTS.get(data.get("type")) if isinstance(data, Mapping) and isinstance(data.get("type"), str) else None
+    kind = ELEMENTS.get(str(data.get("type"))) if isinstance(data, Mapping) else None
     if kind is None:
         logger.warning("a form has an element of unknown type: %.200r", data)
         return None

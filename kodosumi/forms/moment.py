@@ -164,7 +164,8 @@ class InputDateTime(_MomentField):
         date, _, time = (_iso(value) or "").replace(" ", "T", 1).partition("T")
         if not _DATE.fullmatch(date) or not _TIME.fullmatch(time):
             return None
-        return _parsed(datetime.datetime.fromisoformat, f"{date}T{time}")
+        moment: datetime.datetime | None = _parsed(datetime.datetime.fromisoformat, f"{date}T{time}")
+        return moment
 
     def _bounds(self) -> tuple[Any, Any]:
         return self.min_datetime, self.max_datetime

@@ -1,0 +1,107 @@
+"""One ``@app.enter``: the form it shows, and what happens when the form comes back."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.requests import Request
+
+from ..endpoint import EndpointMeta, serving
+from ..error import LaunchError, LaunchUnavailable
+from ..events import storable
+from ..forms import InputsError, Model
+from ..forms.errors import GLOBAL
+from ..launch import HYPHENED_HEADER, LAUNCH_HEADER
+from .body import BodyError, read_fields
+from .calling import call, check_parameters
+
+logger = logging.getLogger(__name__)
+
+OFFERED = ("inputs", "request")
+NOT_A_LAUNCH = "kodosumi endpoint must return a Launch object or raise an InputsError"
+RETRY_AFTER_S = 5
+
+
+class Entry:
+    """An author's endpoint with its form. A request never changes it.
+
+    Args:
+        function: the author's. model: the form. meta: what launches made by it carry.
+        published: further keys of the GET answer.
+
+    Raises:
+        TypeError: the function has parameters that nothing is given for.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], model: Model, meta: EndpointMeta, published: dict[str, Any]
+    ) -> None:
+        check_parameters(function, OFFERED)
+        self.function = function
+        self.model = model
+        self.meta = meta
+        self.published = published
+
+    def description(self) -> JSONResponse:
+        """The published keywords and the form's elements."""
+        return JSONResponse({**self.published, "elements": self._elements()})
+
+    async def submission(self, request: Request) -> JSONResponse:
+        """The answer to a form: the execution's id, messages at the fields, or why there is neither."""
+        try:
+            return await self._launched(request, await read_fields(request))
+        except InputsError as exc:
+            return self._errors(exc.messages())
+        except BodyError as exc:
+            return refused(400, str(exc))
+        except LaunchUnavailable as exc:
+            return refused(503, str(exc), {"retry-after": str(RETRY_AFTER_S)})
+        except LaunchError as exc:
+            return refused(400, str(exc))
+        except Exception as exc:
+            logger.exception("endpoint %s failed", getattr(self.function, "__qualname__", self.function))
+            return refused(500, repr(exc))
+        finally:
+            await request.close()
+
+    async def _launched(self, request: Request, values: dict[str, Any]) -> JSONResponse:
+        found = self.model.check(values)
+        if found:
+            return self._errors(found)
+        with serving(self.meta):
+            returned = await call(self.function, inputs=self.model.parse(values), request=request)
+        fid = launched_fid(returned)
+        if fid is None:
+            return refused(400, NOT_A_LAUNCH)
+        # Nobody gets the id of a run that could still turn out not to exist.
+        accepted = getattr(returned, "accepted", None)
+        if accepted is not None:
+            await accepted()
+        content = {"result": fid, "elements": self._elements()}
+        return JSONResponse(content, headers={LAUNCH_HEADER: fid, HYPHENED_HEADER: fid})
+
+    def _errors(self, found: dict[str, list[str]]) -> JSONResponse:
+        messages = {GLOBAL: [], **found}
+        errors = {storable(name): [storable(text) for text in texts] for name, texts in messages.items()}
+        return JSONResponse({"errors": errors, "elements": self._elements()})
+
+    def _elements(self) -> Any:
+        return json.loads(self.model.get_model_json())["elements"]
+
+
+def launched_fid(returned: object) -> str | None:
+    """The execution's id that a handler's answer carries in its headers; None when it is no launch."""
+    read = getattr(getattr(returned, "headers", None), "get", None)
+    if read is None:
+        return None
+    fid = read(LAUNCH_HEADER) or read(HYPHENED_HEADER)
+    return str(fid) if fid else None
+
+
+def refused(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An answer without a run: ``{"detail": …}``."""
+    return JSONResponse({"detail": storable(detail)}, status_code=status, headers=headers)
