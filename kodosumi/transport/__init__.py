@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any, Protocol
 
 from ..config import Settings
 from ..error import ConfigurationError
@@ -28,6 +30,14 @@ __all__ = [
 ]
 
 
+class _Member(Protocol):
+    """What a class of the table offers."""
+
+    def from_settings(self, settings: Settings) -> Transport: ...
+
+    def from_options(self, options: Mapping[str, Any]) -> Transport: ...
+
+
 def connect_transport(settings: Settings) -> Transport:
     """The transport that ``KODO_EVENT_TRANSPORT`` chooses.
 
@@ -42,9 +52,10 @@ def transport_from(ticket: ProducerTicket) -> Transport:
     return _member(ticket.transport).from_options(ticket.options)
 
 
-def _member(name: str):  # type: ignore[no-untyped-def]
+def _member(name: str) -> _Member:
     try:
         module, _, attribute = TRANSPORTS[name].partition(":")
     except KeyError:
         raise ConfigurationError(f"KODO_EVENT_TRANSPORT={name!r}: choose one of {', '.join(TRANSPORTS)}") from None
-    return getattr(import_module(module), attribute)
+    member: _Member = getattr(import_module(module), attribute)
+    return member

@@ -34,6 +34,7 @@ class ProducerTicket:
         transport: name of the family member (a key of ``transport.TRANSPORTS``).
         options: what that member needs to connect (plain values).
         epoch: the incarnation the execution began in, or None before its first put.
+        offset: place in that epoch of the last batch that the ticket's maker knows to be accepted.
     """
 
     fid: str
@@ -41,6 +42,7 @@ class ProducerTicket:
     transport: str
     options: Mapping[str, Any]
     epoch: int | None = None
+    offset: int = 0
 
 
 class EventProducer(Protocol):

@@ -1,0 +1,146 @@
+"""Transport ``ray``: a few detached queue actors shared by all executions, found by name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from .. import cluster
+from ..config import Settings, process_settings
+from ..error import ClusterError, TransportUnavailable
+from ..events import Position
+from .base import CommitFeed, EventConsumer, EventProducer, ProducerTicket, TransportStatus
+from .consumer import QueueConsumer
+from .feed import QueueFeed
+from .link import QueueLink
+from .producer import QueueProducer
+from .queue import Bounds
+from .ray_queue import agreed_count, get_or_make
+
+STATUS_TIMEOUT_S = 5.0
+
+
+class RayTransport:
+    """Keeps events in queue actors of the Ray cluster.
+
+    Args:
+        queues: how many to make where there are none yet.
+        max_events: unacknowledged events of one execution before its producers wait.
+        max_bytes: unacknowledged bytes of one queue before all its producers wait.
+        namespace: Ray namespace of the actors.
+        settings: to join the cluster with; the process's own by default.
+    """
+
+    name = "ray"
+
+    def __init__(
+        self,
+        queues: int = 1,
+        max_events: int = 20_000,
+        max_bytes: int = 268_435_456,
+        namespace: str = cluster.NAMESPACE,
+        settings: Settings | None = None,
+    ) -> None:
+        self._options = {"queues": queues, "max_events": max_events, "max_bytes": max_bytes, "namespace": namespace}
+        self._links = RayLinks(queues, Bounds(max_events, max_bytes), namespace, settings)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> RayTransport:
+        """For the family's factory."""
+        return cls(settings.ray_queues, settings.queue_max_events, settings.queue_max_bytes, settings=settings)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> RayTransport:
+        """As a ticket says."""
+        return cls(**options)
+
+    def producer(self, fid: str, username: str) -> EventProducer:
+        return QueueProducer(self._links, fid, username, self.name, self._options)
+
+    def producer_from(self, ticket: ProducerTicket) -> EventProducer:
+        past = None if ticket.epoch is None else Position(ticket.epoch, ticket.offset)
+        return QueueProducer(self._links, ticket.fid, ticket.username, self.name, self._options, past)
+
+    def consumer(self) -> EventConsumer:
+        return QueueConsumer(self._links)
+
+    def commits(self) -> CommitFeed:
+        return QueueFeed(self._links)
+
+    async def status(self) -> TransportStatus:
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                answers = await asyncio.gather(*(link.call("status") for link in await self._links.all()))
+        except TimeoutError as exc:
+            raise TransportUnavailable(f"The event queue did not answer for {STATUS_TIMEOUT_S:.0f} s.") from exc
+        events, ages, consumers = zip(*answers, strict=True)
+        return TransportStatus(sum(events), max(ages), max(consumers))
+
+    async def close(self) -> None:
+        # Connections belong to the process: Ray's own, shared with everything else in it.
+        return
+
+
+class RayLinks:
+    """Joins the cluster at the first call and finds or makes its queues. May be used from any loop and thread."""
+
+    def __init__(self, queues: int, bounds: Bounds, namespace: str, settings: Settings | None) -> None:
+        self._wanted = queues
+        self._bounds = bounds
+        self._namespace = namespace
+        self._settings = settings
+        self._found: Sequence[QueueLink] = ()
+        self._finding = threading.Lock()
+
+    async def all(self) -> Sequence[QueueLink]:
+        if not self._found:
+            try:
+                await cluster.attached(self._settings or process_settings())
+                await asyncio.to_thread(self._find)
+            except (ClusterError, RayError, ValueError, ConnectionError) as exc:
+                raise TransportUnavailable(f"The event queues cannot be found: {exc}") from exc
+        return self._found
+
+    def _find(self) -> None:
+        with self._finding:
+            if not self._found:
+                count = agreed_count(self._wanted)
+                self._found = [RayLink(index, self._bounds, self._namespace) for index in range(count)]
+
+
+class RayLink:
+    """Calls one queue actor; makes it when it's missing."""
+
+    def __init__(self, index: int, bounds: Bounds, namespace: str) -> None:
+        self._index = index
+        self._bounds = bounds
+        self._namespace = namespace
+        self._actor: Any = None
+
+    async def call(self, method: str, *args: Any) -> Any:
+        try:
+            if self._actor is None:
+                self._actor = await asyncio.to_thread(get_or_make, self._index, self._bounds, self._namespace)
+            answer = getattr(self._actor, method).remote(*args)
+        except (RayError, ValueError, ConnectionError) as exc:
+            self._actor = None
+            raise TransportUnavailable(f"The event queue cannot be reached: {exc}") from exc
+        try:
+            return await answer
+        except RayActorError as exc:
+            # It restarts by itself, unless someone has removed it for good: then it's made anew.
+            self._actor = None
+            raise TransportUnavailable("The event queue was restarted or is away.") from exc
+        except RayError as exc:
+            raise TransportUnavailable(f"The event queue did not answer: {exc}") from exc
+        except asyncio.CancelledError:
+            # Nobody waits for the answer: a held call must not take or bring anything any more.
+            with contextlib.suppress(RayError, ValueError):
+                ray.cancel(answer)
+            raise
