@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from .. import cluster
+from ..cluster.finding import answers
 from ..config import Settings
-from ..error import ConfigurationError
+from ..error import ClusterError, ConfigurationError
 from .lifeline import READY, Lifeline
+
+CHECK_S = 5.0
 
 
 def routes_url(settings: Settings) -> str:
@@ -78,13 +81,15 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> 
     """
     from ray import serve
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     if os.getcwd() not in sys.path:  # noqa: PTH109
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     applications = {name: load(name) for name in names}
     cluster.attach(settings)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # After joining: Ray puts handlers of its own in place.
+        signal.signal(number, lambda *_: stop.set())
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options={"host": "127.0.0.1", "port": settings.serve_port})
     prefixes = route_prefixes(names)
     running = []
@@ -92,14 +97,11 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> 
         running.append(prefixes[name].strip("/") or name.partition(":")[0].split(".")[0])
         serve.run(application, name=running[-1], route_prefix=prefixes[name])
     lifeline.say(READY)
-    stop.wait()
+    while not stop.wait(CHECK_S):
+        # Ctrl-C at somebody's `serve run` shuts all of Ray Serve down, our apps included.
+        if not answers(f"127.0.0.1:{settings.serve_port}"):
+            raise ClusterError("Ray Serve was shut down.")
     for application_name in running:
         serve.delete(application_name)
     if not serve.status().applications:
         serve.shutdown()
-
-
-def serve_address(settings: Settings) -> tuple[str, int]:
-    """Host and port that Ray Serve listens on for `koco start`."""
-    parts = urlsplit(routes_url(settings))
-    return parts.hostname or "localhost", settings.serve_port

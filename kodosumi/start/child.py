@@ -61,6 +61,7 @@ class Child:
 
     async def start(self) -> None:
         """Starts the process and returns at once."""
+        self._forget()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -117,7 +118,8 @@ class Child:
         if self._process is None:
             return True
         with suppress(ProcessLookupError):
-            self._process.terminate()
+            # Not SIGTERM: on that Ray writes a trace of its own to the terminal first.
+            self._process.send_signal(signal.SIGINT)
         try:
             await asyncio.wait_for(self._process.wait(), timeout_s)
             return True
@@ -130,8 +132,15 @@ class Child:
         """Ends the child and its group at once."""
         self._ending = True
         self._kill_group()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Lets go of the lifeline to the process that was."""
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
+        if self._listening is not None:
+            self._listening.cancel()
 
     def _kill_group(self) -> None:
         if self._process is not None:

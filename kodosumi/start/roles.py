@@ -34,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
             from .apps import serve_apps
 
             serve_apps(settings, rest, lifeline)
+    except KeyboardInterrupt:
+        return 0
     except KodosumiError as exc:
         sys.stderr.write(f"{exc}\n")
         return UNUSABLE

@@ -45,10 +45,15 @@ async def _spool(settings: Settings, lifeline: Lifeline | None) -> None:
     mode, store = connect_mode(settings), connect_store(settings)
     spooler = Spooler(settings, mode=mode, store=store)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, spooler.stop)
+
+    def catch_signals() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, spooler.stop)
+
+    catch_signals()
     if lifeline is None:
-        await spooler.run()
+        # Again when Ray is joined: it puts handlers of its own in place.
+        await spooler.run(catch_signals)
         return
 
     async def cancel() -> None:
@@ -56,7 +61,12 @@ async def _spool(settings: Settings, lifeline: Lifeline | None) -> None:
         lifeline.say(CANCELLED)
 
     lifeline.on(CANCEL_RUNS, lambda: _run_on(loop, cancel))
-    await spooler.run(lambda: lifeline.say(READY))
+
+    def ready() -> None:
+        catch_signals()
+        lifeline.say(READY)
+
+    await spooler.run(ready)
 
 
 def _run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:

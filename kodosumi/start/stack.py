@@ -204,7 +204,9 @@ class Stack:
         if self._head is not None and self._keepers:
             with step("cancelling what runs"):
                 await by_name["spooler"].ask(CANCEL_RUNS, CANCELLED, CANCEL_TIMEOUT_S)
-        for name in ("panel", "spooler", "apps"):
+        # Apps on a Ray of our own end with it; elsewhere they would stay.
+        ordered = ("panel", "spooler") if self._head is not None else ("panel", "spooler", "apps")
+        for name in ordered:
             if name in by_name and by_name[name].pid is not None:
                 with step(f"ending {name}"):
                     await by_name[name].stop(STOP_TIMEOUT_S)

@@ -19,7 +19,8 @@ OBEDIENT = """
 import os, signal, sys, threading
 from kodosumi.start.lifeline import Lifeline
 stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: stop.set())
 lifeline = Lifeline()
 lifeline.on("question", lambda: lifeline.say("answer"))
 lifeline.say("ready")
@@ -83,9 +84,7 @@ async def test_a_child_that_ends_before_it_is_ready_says_its_exit_code() -> None
 
 
 async def test_a_child_that_does_not_end_is_killed() -> None:
-    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + OBEDIENT.replace(
-        "signal.signal(signal.SIGTERM, lambda *_: stop.set())", ""
-    )
+    code = OBEDIENT.replace("stop.set()", "None")
     child = python_child(code)
     await child.start()
     await asyncio.wait_for(child.ready(), 30)
