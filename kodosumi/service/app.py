@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,7 @@ def create_app(
         )
     app.add_middleware(SecurityHeaders)
     for name in MODULES:
-        with suppress(ImportError):  # until the last of them has landed
-            app.include_router(import_module(f".{name}", __package__).router)
+        app.include_router(import_module(f".{name}", __package__).router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
 

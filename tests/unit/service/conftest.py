@@ -18,8 +18,8 @@ from kodosumi.service import passwords
 from kodosumi.service.app import create_app
 from kodosumi.service.context import Panel
 from kodosumi.store.memory import MemoryExecutionStore
+from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
-from tests.unit.service.idle import IdleTransport
 from tests.unit.service.people import logged_in, new_user
 
 ADDRESS = "http://localhost:3370"
@@ -102,8 +102,8 @@ def store() -> MemoryExecutionStore:
 
 
 @pytest.fixture
-def transport() -> IdleTransport:
-    return IdleTransport()
+def transport() -> MemoryTransport:
+    return MemoryTransport()
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def mode() -> RecordingMode:
 
 @pytest.fixture
 async def app(
-    options: dict[str, Any], store: MemoryExecutionStore, transport: IdleTransport, mode: RecordingMode
+    options: dict[str, Any], store: MemoryExecutionStore, transport: MemoryTransport, mode: RecordingMode
 ) -> AsyncGenerator[FastAPI]:
     """The panel's application, started."""
     app = create_app(store=store, transport=transport, mode=mode, **options)

@@ -16,7 +16,7 @@ from kodosumi.service.context import Panel
 from kodosumi.service.errors import COOKIE
 from kodosumi.service.jwt import SessionTokens
 from kodosumi.service.negotiation import route_methods
-from tests.unit.service.idle import IdleTransport
+from kodosumi.transport.memory import MemoryTransport
 
 PUBLIC = {
     ("GET", "/"),  # the login page, or a 401 of its own
@@ -176,7 +176,7 @@ async def test_another_sites_link_does_not_log_out(alice: httpx.AsyncClient) -> 
 
 async def test_only_named_origins_may_call_with_credentials(options: dict[str, Any], store: Any, mode: Any) -> None:
     friend = "https://friend.example"
-    app = create_app(store=store, transport=IdleTransport(), mode=mode, **options | {"cors_origins": [friend, "*"]})
+    app = create_app(store=store, transport=MemoryTransport(), mode=mode, **options | {"cors_origins": [friend, "*"]})
     async with app.router.lifespan_context(app):
         link = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=link, base_url="http://localhost:3370") as client:

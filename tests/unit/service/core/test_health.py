@@ -14,6 +14,12 @@ from tests.unit.service.idle import IdleTransport
 PUBLISHED = {"kodosumi_version", "python_version", "ray_version", "ray_status", "spooler_status"}
 
 
+@pytest.fixture
+def transport() -> IdleTransport:
+    """A transport whose figures a test can set."""
+    return IdleTransport()
+
+
 @pytest.fixture(autouse=True)
 def always_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "FRESH_S", 0.0)
