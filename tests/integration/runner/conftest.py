@@ -1,0 +1,77 @@
+"""A runner actor on a real cluster."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+import ray
+from collector import HERE, KNOWN, CollectingRunner, Collector, Known
+
+from kodosumi.events import Event, new_fid
+from kodosumi.runner.main import RunOutcome
+from kodosumi.runner.spec import AppEnvironment, RunSpec
+from kodosumi.transport import ProducerTicket
+
+
+class Actor:
+    """One runner process, and what its runs have put."""
+
+    def __init__(self, folder: Path, collector: Any, collector_name: str) -> None:
+        self.folder = folder
+        self.environment = AppEnvironment("test", python_path=(str(folder), HERE), working_dir=str(folder))
+        self._collector = collector
+        self._options = {"name": collector_name, "max_event_bytes": 1_000_000, "known": Known()}
+        self.handle = (
+            ray.remote(CollectingRunner)
+            .options(num_cpus=0, max_concurrency=64, runtime_env=KNOWN)
+            .remote(self.environment)
+        )
+
+    def module(self, name: str, source: str) -> None:
+        """Writes a module that runs can name."""
+        (self.folder / f"{name}.py").write_text(source)
+
+    def begin(self, entry_point: str | Callable[..., Any], inputs: Any = None) -> tuple[str, Any]:
+        """Starts a run: its id, and the outcome to await."""
+        ticket = ProducerTicket(new_fid(), "tester", "collector", self._options)
+        portable = entry_point if isinstance(entry_point, str) else cloudpickle.dumps(entry_point)
+        spec = RunSpec(ticket.fid, "tester", self.environment, portable, cloudpickle.dumps(inputs), "{}", "{}")
+        return ticket.fid, self.handle.run.remote(spec, ticket)
+
+    async def serve(
+        self, entry_point: str | Callable[..., Any], inputs: Any = None
+    ) -> tuple[list[tuple[str, str]], RunOutcome]:
+        """Runs to the end: its events, and the outcome."""
+        fid, outcome = self.begin(entry_point, inputs)
+        ended = await outcome
+        return [(str(event.kind), event.payload) for event in await self.events(fid)], ended
+
+    async def events(self, fid: str) -> list[Event]:
+        """What a run has put so far."""
+        found: list[Event] = await self._collector.events.remote(fid)
+        return found
+
+    async def payloads(self, fid: str, kind: str) -> list[str]:
+        """The payloads of one kind."""
+        return [event.payload for event in await self.events(fid) if event.kind == kind]
+
+
+@pytest.fixture
+def collector_name(ray_cluster: str) -> Iterator[str]:
+    name = f"collector-{uuid.uuid4().hex}"
+    actor = ray.remote(Collector).options(name=name, namespace="collector", num_cpus=0, runtime_env=KNOWN).remote()
+    yield name
+    ray.kill(actor)
+
+
+@pytest.fixture
+async def actor(tmp_path: Path, collector_name: str) -> AsyncIterator[Actor]:
+    made = Actor(tmp_path, ray.get_actor(collector_name, namespace="collector"), collector_name)
+    assert await made.handle.ready.remote()
+    yield made
+    ray.kill(made.handle)
