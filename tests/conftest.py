@@ -13,6 +13,8 @@ import pytest
 from kodosumi import cluster
 from kodosumi.config import Settings
 
+pytest.register_assert_rewrite("tests.transport_contract")
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:

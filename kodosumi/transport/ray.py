@@ -110,7 +110,7 @@ class RayLinks:
     def _find(self) -> None:
         with self._finding:
             if not self._found:
-                count = agreed_count(self._wanted)
+                count = agreed_count(self._wanted, self._namespace)
                 self._found = [RayLink(index, self._bounds, self._namespace) for index in range(count)]
 
 

@@ -15,7 +15,7 @@ from .recollection import Trace
 CALLS_AT_ONCE = 100_000
 """Most of them are held: a waiting producer or reader costs the actor nothing."""
 
-COUNT_KEY = "transport/queues"
+COUNT_KEY = "transport/{namespace}/queues"
 
 
 class QueueActor:
@@ -59,10 +59,11 @@ class QueueActor:
         return self._queue.status()
 
 
-def agreed_count(wanted: int) -> int:
+def agreed_count(wanted: int, namespace: str) -> int:
     """How many queues this cluster has; the first process to ask decides. Blocks for some milliseconds."""
-    cluster.publish(COUNT_KEY, str(wanted).encode(), overwrite=False)
-    return int(cluster.published(COUNT_KEY) or wanted)
+    key = COUNT_KEY.format(namespace=namespace)
+    cluster.publish(key, str(wanted).encode(), overwrite=False)
+    return int(cluster.published(key) or wanted)
 
 
 def get_or_make(index: int, bounds: Bounds, namespace: str) -> Any:
