@@ -9,8 +9,7 @@ import signal
 import pytest
 
 from kodosumi.events import EventKind, ExecutionState
-
-from .conftest import Engine
+from tests.engine import Engine
 
 AGENT = """
 import asyncio, os, time
@@ -63,7 +62,7 @@ async def test_a_run_tells_its_whole_story_in_the_published_order(engine: Engine
         ("status", "running"),
         ("debug", "hi\nAda"),
         ("stdout", "printed"),
-        ("final", '{"dict":{"hello":"Ada"}}'),
+        ("final", '{"dict": {"hello": "Ada"}}'),
         ("status", "finished"),
     ]
 
@@ -84,7 +83,7 @@ async def test_code_that_changed_on_disk_is_run_as_it_is_now(engine: Engine) -> 
     fid = await engine.launch("agent:hello")
 
     await engine.ended(fid)
-    assert await engine.payloads(fid, EventKind.FINAL) == ['{"str":"a new answer, longer than before"}']
+    assert await engine.payloads(fid, EventKind.FINAL) == ['{"str": "a new answer, longer than before"}']
 
 
 @pytest.mark.fault
@@ -96,7 +95,7 @@ async def test_promise_3_a_killed_runner_ends_its_run_and_keeps_what_was_told(en
 
     assert (await engine.ended(fid)).state == ExecutionState.ERROR
     numbers = await engine.payloads(fid, EventKind.RESULT)
-    assert numbers == [f'{{"int":{number}}}' for number in range(len(numbers))]
+    assert numbers == [f'{{"int": {number}}}' for number in range(len(numbers))]
     assert "RunnerDied" in (await engine.payloads(fid, EventKind.ERROR))[-1]
     assert (await engine.events(fid))[-1].payload == "error"
 
@@ -116,8 +115,8 @@ async def test_runs_above_the_limit_wait_fairly_and_can_be_cancelled_while_they_
     limited = engine.settings.model_copy(update={"max_runs": 1})
     pool = await engine.mode._connected()
     await pool.configure.remote(limited)
+    gate = engine.folder / "open"
     try:
-        gate = engine.folder / "open"
         held = await engine.launch("agent:hold", {"gate": str(gate), "number": 0}, user="ann")
         await engine.first(held, EventKind.DEBUG)
         ann, ann2 = [await engine.launch("agent:pid", user="ann") for _ in range(2)]
@@ -126,10 +125,11 @@ async def test_runs_above_the_limit_wait_fairly_and_can_be_cancelled_while_they_
         assert await engine.mode.places() == {ann: 1, bob: 2, ann2: 3}
 
         assert await engine.mode.cancel(ann, "Ada")
-        assert await engine.mode.places() == {bob: 1, ann2: 2}
+        assert await engine.mode.places() == {ann2: 1, bob: 2}
         gate.touch()
         ends = await asyncio.gather(*(engine.ended(fid) for fid in (held, ann, ann2, bob)))
     finally:
+        gate.touch()
         await pool.configure.remote(engine.settings)
     assert [end.state for end in ends] == [
         ExecutionState.FINISHED,
@@ -156,7 +156,7 @@ async def test_a_pool_that_dies_finds_its_runs_again_and_what_waited_is_ended(en
     assert (await engine.store.execution(running)).state == ExecutionState.RUNNING
     gate.touch()
     assert (await engine.ended(running)).state == ExecutionState.FINISHED
-    assert await engine.payloads(running, EventKind.FINAL) == ['{"int":7}']
+    assert await engine.payloads(running, EventKind.FINAL) == ['{"int": 7}']
 
 
 async def test_promise_5_two_hundred_launches_at_once_all_finish(engine: Engine) -> None:
@@ -166,7 +166,7 @@ async def test_promise_5_two_hundred_launches_at_once_all_finish(engine: Engine)
 
     assert {end.state for end in ends} == {ExecutionState.FINISHED}
     for number, fid in enumerate(fids):
-        assert await engine.payloads(fid, EventKind.FINAL) == [f'{{"dict":{{"hello":"{number}"}}}}']
+        assert await engine.payloads(fid, EventKind.FINAL) == [f'{{"dict": {{"hello": "{number}"}}}}']
 
 
 async def test_an_unknown_entry_point_ends_with_an_error_that_names_it(engine: Engine) -> None:
