@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from typing import Any
@@ -50,7 +51,7 @@ class RunnerProcess:
                 num_cpus=0,
                 max_restarts=0,
                 max_concurrency=CONTROL_CALLS,
-                runtime_env=dict(environment.runtime_env) or None,
+                runtime_env=_runtime_env(environment) or None,
             )
             .remote(environment)
         )
@@ -94,3 +95,12 @@ class RunnerProcess:
     def end(self) -> None:
         """Kills the process at once; idempotent."""
         ray.kill(self._actor, no_restart=True)
+
+
+def _runtime_env(environment: AppEnvironment) -> dict[str, Any]:
+    """Ray's environment for a runner. What user code starts from there inherits it, so tasks find the app's code too."""
+    merged = dict(environment.runtime_env)
+    variables = dict(merged.get("env_vars") or {})
+    inherited = variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")).split(os.pathsep)
+    path = dict.fromkeys(entry for entry in [*environment.python_path, *inherited] if entry)
+    return {**merged, "env_vars": {**variables, "PYTHONPATH": os.pathsep.join(path)}} if path else merged
