@@ -135,8 +135,9 @@ class StackProcess:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line)
 
 
 def private_ray(temp_dir: Path) -> dict[str, str | None]:

@@ -27,7 +27,7 @@ def test_a_readme_has_three_commands_of_one_shape(name: str) -> None:
 
     assert folder == "cd examples"
     assert start == f"koco start --app {name}.app:fast_app"
-    assert call.startswith("curl -sf http://localhost:8000/")
+    assert call.startswith("curl http://localhost:8000/")
 
 
 @pytest.mark.parametrize("name", EXAMPLE_NAMES)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import curl
 from tests.conditions import until
-from tests.sse import Message, read_stream
+from tests.sse import Message, messages, read_stream
 from tests.stack import ROOT, StackProcess
 
 CURL_LINES = re.findall(r"^curl -b cookie -c cookie .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
@@ -127,12 +127,16 @@ def test_a_plain_function_blocks_and_its_events_arrive(stack: StackProcess, admi
 def test_deleting_a_living_run_cancels_it_and_hides_it(stack: StackProcess, admin: httpx.Client) -> None:
     fid = launched(admin, f"/-/localhost/{stack.serve_port}/my_service/-/", {"tasks": 500})
 
-    assert admin.delete(f"/outputs/{fid}").status_code == 204
+    with admin.stream("GET", f"/outputs/stream/{fid}?extended=true", timeout=120) as stream:
+        told = messages(stream.raise_for_status())
+        first = next(told)
+        assert admin.delete(f"/outputs/{fid}").status_code == 204
+        events = [first, *told]
 
-    events = read_stream(admin, f"/outputs/stream/{fid}")
     assert [event.payload for event in events if event.kind == "error"] == ["killed by admin"]
     assert events[-2].payload == "error"
     assert admin.get("/timeline/list", params={"q": fid}).json()["items"] == []
+    assert admin.get(f"/outputs/status/{fid}").status_code == 404
 
 
 def test_health_shows_every_part_well(admin: httpx.Client) -> None:
