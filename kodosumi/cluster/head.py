@@ -34,7 +34,7 @@ KEEPER_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Nobody else is in this cluster, so there's nothing to drain; running executions are ended by us before.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 
 
@@ -82,7 +82,8 @@ def start_head(
 
     Args:
         settings: ``ray_dashboard`` gives the dashboard's port.
-        dashboard: serve it, on 127.0.0.1; ``serve deploy`` needs it.
+        dashboard: serve it, on 127.0.0.1, which ``serve deploy`` needs, and show workers' output to drivers that want
+            it. Two processes fewer without.
         temp_dir: Ray's temporary folder, with an address file of its own, so that nobody else finds this cluster;
             keep it short (sockets have long names). Ray's default when None.
         num_cpus: logical CPUs it offers; the machine's by default.

@@ -28,7 +28,7 @@ def main() -> int:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        facts = _start(options)
+        node, facts = _start(options)
     except BaseException as exc:
         _tell(answer, {"error": str(exc) or type(exc).__name__})
         return 1
@@ -37,52 +37,54 @@ def main() -> int:
     try:
         _replace(path, joinable(facts["address"]))
         _tell(answer, facts)
-        return 0 if _hold() else 1
+        return 0 if _hold(node) else 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _remove(path, joinable(facts["address"]))
-        _stop()
+        _stop(node)
 
 
-def _start(options: dict[str, Any]) -> dict[str, Any]:
-    import ray
+def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    # What `ray start --head --block` and a local `ray.init()` are made of. Neither of them gives all that's wanted:
+    # the first waits ten seconds and writes to the terminal, the second runs an autoscaler and a driver for nothing.
+    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
 
+    ensure_token_if_auth_enabled(None, create_token_if_missing=True)
     port = options["dashboard_port"]
-    context = ray.init(
-        "local",
+    parameters = RayParams(
+        node_ip_address="127.0.0.1",
         include_dashboard=port is not None,
         dashboard_host="127.0.0.1",
         dashboard_port=port,
         num_cpus=options["num_cpus"],
         object_store_memory=options["object_store_bytes"],
-        log_to_driver=False,
-        configure_logging=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=options["temp_dir"],
+        temp_dir=options["temp_dir"],
+        include_log_monitor=port is not None,
+        no_monitor=True,
     )
-    url = context.address_info["webui_url"]
-    return {"address": context.address_info["gcs_address"], "dashboard": f"http://{url}" if url else None}
+    node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+    url = node.address_info["webui_url"]
+    return node, {"address": node.address_info["gcs_address"], "dashboard": f"http://{url}" if url else None}
 
 
-def _hold() -> bool:
+def _hold(node: Any) -> bool:
     """Waits until the owner is gone (True) or a process of Ray is (False)."""
-    from ray._private import worker
-
     while True:
         readable, _, _ = select.select([sys.stdin], [], [], CHECK_EVERY_S)
         if readable and not os.read(sys.stdin.fileno(), 1024):
             return True
-        if worker._global_node is None or worker._global_node.dead_processes():
+        if node.dead_processes():
             return False
 
 
-def _stop() -> None:
+def _stop(node: Any) -> None:
     """Ends Ray, and whatever of it is left after that: workers may be busy in code that notices nothing."""
     import psutil  # type: ignore[import-untyped]  # comes with Ray
-    import ray
 
     family = psutil.Process().children(recursive=True)
-    ray.shutdown()
+    node.kill_all_processes(check_alive=False, allow_graceful=True)
     _, stubborn = psutil.wait_procs(family, timeout=KILL_AFTER_S)
     for process in stubborn:
         try:
