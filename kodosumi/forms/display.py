@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ..events import storable
 from ..runner.markup import markdown_to_html, sanitised
 from .element import Element, error_box
 from .errors import GLOBAL
@@ -24,7 +25,7 @@ class HTML(Element):
 
     def render(self) -> str:
         """As :meth:`Element.render`."""
-        return sanitised(shown(self.text))
+        return sanitised(storable(shown(self.text)))
 
 
 @dataclass(eq=False)
@@ -39,7 +40,7 @@ class Markdown(Element):
 
     def render(self) -> str:
         """As :meth:`Element.render`."""
-        return markdown_to_html(textwrap.dedent(shown(self.text)).strip())
+        return markdown_to_html(textwrap.dedent(storable(shown(self.text))).strip())
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from .element import Field
 from .html import shown, tag
-from .pattern import check_declared, pattern_problem
+from .pattern import pattern_problem
 from .rules import number_of, off_step, out_of_bounds
 from .text import InputText
 
@@ -34,10 +34,6 @@ class InputNumber(Field):
     max_value: int | float | None = None
     step: int | float | str | None = None
     error: list[str] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_declared(self.pattern)
 
     def problem(self, value: Any) -> str | None:
         """As :meth:`Field.problem`."""

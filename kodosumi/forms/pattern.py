@@ -18,6 +18,9 @@ from pydantic_core import SchemaError
 
 logger = logging.getLogger(__name__)
 
+MAX_PATTERN_CHARS = 5_000
+"""Longest pattern that is enforced: compiling takes time and memory too."""
+
 MAX_CHARS = 100_000
 """Longest text that is compared with a pattern at all."""
 
@@ -55,9 +58,12 @@ def check_declared(pattern: object) -> None:
         _compiled(str(pattern))
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _compiled(pattern: str) -> tuple[Matcher | None, int]:
     """What decides on a text, and how long it may be. None: the pattern isn't enforced, as the log says."""
+    if len(pattern) > MAX_PATTERN_CHARS:
+        logger.warning("pattern %.50r… is too long and is not enforced: use at most %s", pattern, MAX_PATTERN_CHARS)
+        return None, MAX_CHARS
     matcher = _linear(pattern)
     if matcher is not None:
         return matcher, MAX_CHARS

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from .element import Field
 from .html import escaped, shown, tag
-from .pattern import check_declared, pattern_problem
+from .pattern import pattern_problem
 from .rules import length_problem
 
 NOT_TEXT = "Please enter text."
@@ -28,10 +28,6 @@ class InputText(Field):
     size: int | None = None
     pattern: str | None = None
     error: list[str] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_declared(self.pattern)
 
     def problem(self, value: Any) -> str | None:
         """As :meth:`Field.problem`; numbers and booleans pass as their text, since API callers send them so."""
@@ -59,10 +55,6 @@ class InputPassword(Field):
     min_length: int | None = None
     max_length: int | None = None
     error: list[str] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_declared(self.pattern)
 
     def problem(self, value: Any) -> str | None:
         """As :meth:`Field.problem`."""

@@ -21,6 +21,9 @@ EXPECTED = (
 MAX_FORM_FIELD_BYTES = 64 * 1024 * 1024
 """Largest field of a multipart form."""
 
+MAX_FIELDS = 1000
+"""Fields of a form."""
+
 
 class BodyError(ValueError):
     """A body that can't be read as fields; the text says what to send instead."""
@@ -45,7 +48,7 @@ async def read_fields(request: Request) -> dict[str, Any]:
 
 async def _multipart(request: Request) -> dict[str, Any]:
     try:
-        form = await request.form(max_part_size=MAX_FORM_FIELD_BYTES)
+        form = await request.form(max_fields=MAX_FIELDS, max_part_size=MAX_FORM_FIELD_BYTES)
     except (HTTPException, MultiPartException, ValueError, KeyError) as exc:
         reason = getattr(exc, "detail", None) or getattr(exc, "message", None) or exc
         raise BodyError(f"The body isn't a multipart form ({reason}): {EXPECTED}.") from exc
@@ -60,7 +63,7 @@ def _urlencoded(body: bytes) -> dict[str, Any]:
     if text[:1] in b'{["' or b"=" not in text:
         return _json_object(body)
     try:
-        return _single(parse_qsl(text.decode(), keep_blank_values=True, errors="strict"))
+        return _single(parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
     except ValueError as exc:
         raise BodyError(f"The body isn't a urlencoded form ({exc}): {EXPECTED}.") from exc
 

@@ -15,6 +15,7 @@ from ..error import LaunchError, LaunchUnavailable
 from ..events import storable
 from ..forms import InputsError, Model
 from ..forms.errors import GLOBAL
+from ..forms.pattern import check_declared
 from ..launch import HYPHENED_HEADER, LAUNCH_HEADER
 from .body import BodyError, read_fields
 from .calling import call, check_parameters
@@ -41,6 +42,8 @@ class Entry:
         self, function: Callable[..., Any], model: Model, meta: EndpointMeta, published: dict[str, Any]
     ) -> None:
         check_parameters(function, OFFERED)
+        for child in model.children:
+            check_declared(getattr(child, "pattern", None))
         self.function = function
         self.model = model
         self.meta = meta

@@ -1,0 +1,130 @@
+"""How a launch finds what its endpoint says about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+import pytest
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from starlette.datastructures import State
+
+from kodosumi import forms as F
+from kodosumi.endpoint import EndpointMeta, meta_from_stack, meta_of
+from kodosumi.serve import ServeAPI
+
+from .conftest import Client
+
+FORM = F.Model(F.InputText("wait"))
+
+
+def found() -> JSONResponse:
+    """A launch's answer that says which metadata it found, from a helper of its own."""
+    meta = meta_from_stack(sys._getframe(1))
+    return JSONResponse({}, headers={"kodosumi_launch": (meta.summary if meta else None) or "nothing"})
+
+
+async def asked(client_of: Client, app: ServeAPI, path: str) -> str:
+    async with client_of(app) as client:
+        answer: str = (await client.post(path, json={})).json()["result"]
+    return answer
+
+
+def factory_app() -> ServeAPI:
+    app = ServeAPI()
+
+    def made(name: str) -> Callable[..., Any]:
+        @app.enter(f"/{name}", FORM, summary=name, tags=["x"], author="A", version="1")
+        async def enter(request: Request, inputs: dict[str, Any]) -> JSONResponse:
+            await asyncio.sleep(0)
+            return found()
+
+        @app.enter(f"/sync/{name}", FORM, summary=f"sync {name}")
+        def enter_sync() -> JSONResponse:
+            return found()
+
+        return enter
+
+    app.state.made = [made("one"), made("two")]
+    return app
+
+
+async def test_endpoints_of_one_factory_keep_their_own_metadata(client_of: Client) -> None:
+    app = factory_app()
+    paths = ["/one", "/two", "/sync/one", "/sync/two"] * 3
+    answers = await asyncio.gather(*(asked(client_of, app, path) for path in paths))
+    assert answers == ["one", "two", "sync one", "sync two"] * 3
+
+
+async def test_metadata_survives_the_way_into_a_replica(client_of: Client) -> None:
+    app = factory_app()
+    await asked(client_of, app, "/one")  # an app that has served already travels too
+    copy = cloudpickle.loads(cloudpickle.dumps(app))
+    assert await asked(client_of, copy, "/two") == "two"
+    assert copy.origin == app.origin == __name__
+    assert isinstance(copy.state, State)
+    meta = meta_of(copy.state.made[0])
+    assert meta == EndpointMeta(summary="one", tags=("x",), author="A", version="1")
+
+
+def test_a_reference_finds_its_metadata_through_decorators() -> None:
+    import functools
+
+    app = ServeAPI()
+
+    @app.enter("/", FORM, summary="S", deprecated=True, organization="O")
+    def enter() -> None: ...
+
+    @functools.wraps(enter)
+    def decorated() -> None: ...
+
+    expected = EndpointMeta(summary="S", deprecated=True, organization="O")
+    assert meta_of(enter) == meta_of(decorated) == expected
+    assert meta_of(cloudpickle.loads(cloudpickle.dumps(enter))) == expected
+    assert meta_of(len) is None and meta_of(found) is None
+
+
+def test_a_handler_called_directly_is_found_on_the_stack() -> None:
+    app = ServeAPI()
+    made = []
+    for name in ("one", "two"):
+
+        def make(name: str) -> None:
+            @app.enter(f"/{name}", FORM, summary=name)
+            def enter() -> str:
+                assert name
+                return found().headers["kodosumi_launch"]
+
+            made.append(enter)
+
+        make(name)
+    assert [enter() for enter in made] == ["one", "two"]
+    assert found().headers["kodosumi_launch"] == "nothing"
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "delete", "patch", "options", "head"])
+async def test_plain_routes_publish_and_remember_our_keywords(client_of: Client, method: str) -> None:
+    app = ServeAPI()
+    seen: list[EndpointMeta | None] = []
+
+    @getattr(app, method)("/x/{n}", entry=True, author="A", version="2", summary="S", openapi_extra={"x-own": 1})
+    def route(n: int) -> None:
+        seen.append(meta_from_stack(None))
+
+    async with client_of(app) as client:
+        assert (await client.request(method, "/x/5")).status_code == 200
+        operation = (await client.get("/openapi.json")).json()["paths"]["/x/{n}"][method]
+    assert {"x-kodosumi": True, "x-author": "A", "x-version": "2", "x-own": 1}.items() <= operation.items()
+    assert meta_of(route) == EndpointMeta(summary="S", author="A", version="2")
+    assert seen == [EndpointMeta(summary="S", author="A", version="2", description="")]
+
+
+async def test_a_route_that_is_no_entry_says_nothing_about_it(client_of: Client) -> None:
+    app = ServeAPI()
+    app.get("/x", entry=False)(lambda: None)
+    async with client_of(app) as client:
+        assert "x-kodosumi" not in (await client.get("/openapi.json")).json()["paths"]["/x"]["get"]
