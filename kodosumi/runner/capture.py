@@ -20,7 +20,8 @@ from typing import Any
 
 from ..events import Event, EventKind
 from .descriptors import DescriptorPump
-from .mailbox import Mailbox, shipping_thread
+from .mailbox import Mailbox
+from .shipping import shipping_thread
 from .tracer import check_size
 
 _builtin_print = builtins.print

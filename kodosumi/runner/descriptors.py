@@ -10,7 +10,8 @@ import threading
 from dataclasses import dataclass
 
 from ..events import Event, EventKind
-from .mailbox import Mailbox, shipping_loop
+from .mailbox import Mailbox
+from .shipping import shipping_loop
 
 CHUNK_BYTES = 65_536
 MAX_LINE_BYTES = 1_048_576
@@ -59,6 +60,8 @@ class DescriptorPump:
 
     def outside(self, descriptor: int) -> int:
         """Where a descriptor leads outside of the run."""
+        if self._stopped:
+            return descriptor
         return next((pipe.saved for pipe in self._pipes if pipe.descriptor == descriptor), descriptor)
 
     def drain(self) -> None:

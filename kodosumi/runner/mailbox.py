@@ -13,12 +13,13 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from ..error import ExecutionClosed, TransportLost, TransportUnavailable
 from ..events import Event
-from ..transport import EventProducer, ProducerTicket, Transport, transport_from
+from ..transport import EventProducer, ProducerTicket
+from .shipping import shipping_loop, spawn, transport_of
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,8 @@ class Mailbox:
     @property
     def ticket(self) -> ProducerTicket:
         """What another process needs to post for the same execution."""
-        return self._held[0].ticket if self._held else self._ticket
+        # A copy, as the shipping thread may be closing the producer.
+        return next((producer.ticket for producer in list(self._held)), self._ticket)
 
     @property
     def closed(self) -> bool:
@@ -266,7 +268,7 @@ class Mailbox:
 
     def _producer(self) -> EventProducer:
         if not self._held:
-            self._held.append(_transport_of(self._ticket).producer_from(self._ticket))
+            self._held.append(transport_of(self._ticket).producer_from(self._ticket))
         return self._held[0]
 
     def _die(self, cause: Exception) -> None:
@@ -304,57 +306,14 @@ def mailbox_for(ticket: ProducerTicket) -> Mailbox:
         return mailbox
 
 
-# the shipping thread -------------------------------------------------------------------------------------------------
-
-_shipping: dict[int, tuple[asyncio.AbstractEventLoop, threading.Thread]] = {}
-_shipping_lock = threading.Lock()
-_tasks: set[asyncio.Task[None]] = set()
-_transports: dict[tuple[str, str], Transport] = {}
-
-
-def shipping_loop() -> asyncio.AbstractEventLoop:
-    """The loop of this process's shipping thread."""
-    return _shipper()[0]
-
-
-def shipping_thread() -> int:
-    """The identity of this process's shipping thread."""
-    return _shipper()[1].ident or 0
-
-
-def _shipper() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
-    pid = os.getpid()
-    with _shipping_lock:
-        if pid not in _shipping:
-            loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=loop.run_forever, name="kodosumi-shipping", daemon=True)
-            thread.start()
-            _shipping[pid] = loop, thread
-        return _shipping[pid]
-
-
 def _spawn(mailbox: Mailbox) -> None:
-    _start(mailbox.ship())
-
-
-def _start(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.get_running_loop().create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-
-
-def _transport_of(ticket: ProducerTicket) -> Transport:
-    """One connection per transport for the life of the process: the next run's first event needn't wait for it."""
-    key = (ticket.transport, repr(sorted(ticket.options.items())))
-    if key not in _transports:
-        _transports[key] = transport_from(ticket)
-    return _transports[key]
+    spawn(mailbox.ship())
 
 
 def _close_later(loop: asyncio.AbstractEventLoop, held: list[EventProducer]) -> None:
-    with contextlib.suppress(RuntimeError):
-        if held:
-            loop.call_soon_threadsafe(lambda: _start(_close_all(held)))
+    if held:
+        with contextlib.suppress(RuntimeError):  # the loop is closed with its process
+            loop.call_soon_threadsafe(lambda: spawn(_close_all(held)))
 
 
 async def _close_all(held: list[EventProducer]) -> None:

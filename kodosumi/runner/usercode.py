@@ -107,8 +107,8 @@ class UserCode:
     def _result(self) -> Any:
         target = resolve(self._spec.entry_point)
         inputs = cloudpickle.loads(self._spec.inputs)
-        crew = crew_of(target)
         self._imported()
+        crew = crew_of(target)
         if crew is not None:
             return self._awaited(run_crew(crew, inputs, self._tracer))
         result = bound(target, inputs, self._tracer)()
