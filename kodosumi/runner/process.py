@@ -98,7 +98,7 @@ class RunnerProcess:
 
 
 def _runtime_env(environment: AppEnvironment) -> dict[str, Any]:
-    """Ray's environment for a runner. What user code starts from there inherits it, so tasks find the app's code too."""
+    """Ray's environment for a runner. Tasks of user code inherit it, so that they find the app's code too."""
     merged = dict(environment.runtime_env)
     variables = dict(merged.get("env_vars") or {})
     inherited = variables.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")).split(os.pathsep)
