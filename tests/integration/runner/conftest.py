@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class Actor:
 
     def __init__(self, folder: Path, collector: Any, collector_name: str) -> None:
         self.folder = folder
+        shutil.copy(Path(HERE, "service_source.py"), folder / "actor_service.py")
         self.environment = AppEnvironment("test", python_path=(str(folder), HERE), working_dir=str(folder))
         self._collector = collector
         self._options = {"name": collector_name, "max_event_bytes": 1_000_000, "known": Known()}
@@ -32,9 +34,10 @@ class Actor:
             .remote(self.environment)
         )
 
-    def module(self, name: str, source: str) -> None:
-        """Writes a module that runs can name."""
-        (self.folder / f"{name}.py").write_text(source)
+    def change(self, name: str) -> None:
+        """Changes a source file in the actor's folder."""
+        with (self.folder / name).open("a") as file:
+            file.write("\nchanged = True\n")
 
     def begin(self, entry_point: str | Callable[..., Any], inputs: Any = None) -> tuple[str, Any]:
         """Starts a run: its id, and the outcome to await."""
@@ -61,7 +64,7 @@ class Actor:
         return [event.payload for event in await self.events(fid) if event.kind == kind]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def collector_name(ray_cluster: str) -> Iterator[str]:
     name = f"collector-{uuid.uuid4().hex}"
     actor = ray.remote(Collector).options(name=name, namespace="collector", num_cpus=0, runtime_env=KNOWN).remote()
@@ -69,9 +72,20 @@ def collector_name(ray_cluster: str) -> Iterator[str]:
     ray.kill(actor)
 
 
+@pytest.fixture(scope="module")
+def actor(tmp_path_factory: pytest.TempPathFactory, collector_name: str) -> Iterator[Actor]:
+    """A process that serves one test's runs after the other's, as the pool lets it."""
+    yield from _made(tmp_path_factory.mktemp("shared"), collector_name)
+
+
 @pytest.fixture
-async def actor(tmp_path: Path, collector_name: str) -> AsyncIterator[Actor]:
-    made = Actor(tmp_path, ray.get_actor(collector_name, namespace="collector"), collector_name)
-    assert await made.handle.ready.remote()
+def own_actor(tmp_path: Path, collector_name: str) -> Iterator[Actor]:
+    """A process for a test that makes it unfit for others."""
+    yield from _made(tmp_path, collector_name)
+
+
+def _made(folder: Path, collector_name: str) -> Iterator[Actor]:
+    made = Actor(folder, ray.get_actor(collector_name, namespace="collector"), collector_name)
+    assert ray.get(made.handle.ready.remote())
     yield made
     ray.kill(made.handle)

@@ -13,59 +13,6 @@ from ray.exceptions import RayTaskError
 from kodosumi.runner.main import StaleEnvironment
 from tests.conditions import until
 
-SERVICE = """
-import asyncio, logging, subprocess, sys, time, warnings
-import ray
-
-@ray.remote(num_cpus=0.1)
-def calculate(i, tracer):
-    tracer.debug_sync(f"in task {i}")
-    return i * i
-
-async def execute(inputs, tracer):
-    futures = [calculate.remote(i, tracer) for i in range(inputs["tasks"])]
-    total = []
-    pending = futures
-    while pending:
-        done, pending = ray.wait(pending, timeout=0.01)
-        for result in await asyncio.gather(*done):
-            total.append(result)
-            await tracer.markdown(f"have result `{result}`")
-            print(f"{len(total)} of {inputs['tasks']}")
-    return sorted(total)
-
-def plain(inputs, tracer):
-    print("got", ray.get([calculate.remote(i, tracer) for i in range(2)]))
-
-def loud():
-    print("printed")
-    print("to stderr", file=sys.stderr)
-    subprocess.run("echo from a child; echo child error >&2", shell=True, check=True)
-    logging.getLogger("my.agent").info("logged")
-    warnings.warn("look out")
-    print("end")
-
-@ray.remote(num_cpus=0)
-def late(name, tracer):
-    gate = ray.get_actor(name, namespace="gate")
-    ray.get(gate.wait.remote())
-    tracer.debug_sync("too late")
-    ray.get(gate.tell.remote(tracer.cancelled))
-
-def leaves_a_task(inputs, tracer):
-    late.remote(inputs, tracer)
-
-async def blocks(inputs, tracer):
-    print("blocking")
-    time.sleep(inputs)
-    await tracer.debug("awake")
-"""
-
-
-@pytest.fixture(autouse=True)
-def service(actor) -> None:
-    actor.module("actor_service", SERVICE)
-
 
 async def test_remote_tasks_events_are_in_before_their_results(actor) -> None:
     events, outcome = await actor.serve("actor_service:execute", {"tasks": 3})
@@ -97,14 +44,14 @@ async def test_everything_a_run_writes_is_its_own_and_nothing_else(actor) -> Non
         assert outcome == ("finished", True, "")
 
 
-async def test_a_blocked_loop_stops_neither_events_nor_answers(actor) -> None:
-    fid, outcome = actor.begin("actor_service:blocks", 600)
-    await until(lambda: actor.payloads(fid, "stdout"))
-    assert (await actor.handle.current.remote())[0] == fid
-    assert await actor.handle.cancel.remote(fid, "alice")
+async def test_a_blocked_loop_stops_neither_events_nor_answers(own_actor) -> None:
+    fid, outcome = own_actor.begin("actor_service:blocks", 600)
+    await until(lambda: own_actor.payloads(fid, "stdout"))
+    assert (await own_actor.handle.current.remote())[0] == fid
+    assert await own_actor.handle.cancel.remote(fid, "alice")
     ended = await outcome
     assert ended == ("error", False, "user code did not stop when it was cancelled")
-    assert await actor.payloads(fid, "error") == ["killed by alice"]
+    assert await own_actor.payloads(fid, "error") == ["killed by alice"]
 
 
 async def test_a_callable_travels_by_value(actor) -> None:
@@ -149,11 +96,11 @@ async def test_a_remote_task_that_outlives_its_run_drops_its_events(actor) -> No
     ray.kill(gate)
 
 
-async def test_changed_source_is_refused_before_anything_is_put(actor) -> None:
-    await actor.serve("actor_service:loud")
-    actor.module("actor_service", SERVICE + "\nchanged = True\n")
-    fid, outcome = actor.begin("actor_service:loud")
+async def test_changed_source_is_refused_before_anything_is_put(own_actor) -> None:
+    await own_actor.serve("actor_service:loud")
+    own_actor.change("actor_service.py")
+    fid, outcome = own_actor.begin("actor_service:loud")
     with pytest.raises(StaleEnvironment) as caught:
         await outcome
     assert isinstance(caught.value, RayTaskError)
-    assert await actor.events(fid) == []
+    assert await own_actor.events(fid) == []
