@@ -89,7 +89,7 @@ class FlowRegister:
         """What is registered now, in whichever process it was registered."""
         async with self._database.session() as session:
             rows = await session.execute(select(Source.url, Source.version))
-            versions = dict(rows.tuples().all())
+            versions = {row.url: row.version for row in rows}
         if versions != self._versions:
             async with self._reading:
                 await self._reload()
