@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from tests.conditions import until
 from tests.stack import EXAMPLES, StackProcess
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.async_api import Browser, Page
 
 EXAMPLE_NAMES = ("hello", "forms", "prime", "my_service")
 FLOWS = 5
@@ -67,20 +67,20 @@ def _browser_path() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
     """Chromium; a test that needs it is skipped without one, and fails where CI=true."""
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.async_api import Error, async_playwright
 
-    with sync_playwright() as playwright:
+    async with async_playwright() as playwright:
         try:
-            chromium = playwright.chromium.launch(executable_path=_browser_path(), args=QUIET)
+            chromium = await playwright.chromium.launch(executable_path=_browser_path(), args=QUIET)
         except Error as exc:
             if os.environ.get("CI") == "true":
                 raise
             pytest.skip(f"no Chromium (make browser): {exc.message.splitlines()[0]}")
         yield chromium
-        chromium.close()
+        await chromium.close()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -96,18 +96,18 @@ OUTCOME = pytest.StashKey[bool]()
 
 
 @pytest.fixture
-def page(browser: Browser, stack: StackProcess, request: pytest.FixtureRequest) -> Iterator[Page]:
+async def page(browser: Browser, stack: StackProcess, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
     """A fresh page at the panel; errors of scripts fail the test, and a failed test leaves a screenshot."""
-    context = browser.new_context(base_url=stack.url)
+    context = await browser.new_context(base_url=stack.url)
     context.set_default_timeout(30_000)
-    opened = context.new_page()
+    opened = await context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     yield opened
     if errors or request.node.stash.get(OUTCOME, False):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        opened.screenshot(path=SCREENSHOTS / f"{request.node.name}.png", full_page=True)
-    context.close()
+        await opened.screenshot(path=SCREENSHOTS / f"{request.node.name}.png", full_page=True)
+    await context.close()
     assert errors == []
 
 

@@ -1,0 +1,90 @@
+"""What the fault tests run: bursts, quiet runs, blocking code, remote tasks."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from kodosumi.core import Tracer
+
+PATIENCE_S = 300.0
+
+
+async def count(inputs: dict[str, Any], tracer: Tracer) -> int:
+    """Tells the numbers below ``n``."""
+    for number in range(inputs["n"]):
+        await tracer.result(number)
+    return int(inputs["n"])
+
+
+async def burst(inputs: dict[str, Any], tracer: Tracer) -> int:
+    """Tells numbers as fast as it can until the gate is there; returns how many it was."""
+    number = 0
+    while not (number % 100 == 0 and os.path.exists(inputs["gate"])):
+        await tracer.result(number)
+        number += 1
+    return number
+
+
+async def drip(inputs: dict[str, Any], tracer: Tracer) -> int:
+    """Tells a number now and then until the gate is there; returns how many it was."""
+    number = 0
+    while not os.path.exists(inputs["gate"]):
+        await tracer.result(number)
+        number += 1
+        await asyncio.sleep(0.01)
+    return number
+
+
+async def hold(inputs: dict[str, Any], tracer: Tracer) -> str:
+    """Says nothing until the gate is there."""
+    await tracer.debug("holding")
+    await until_there(inputs["gate"])
+    return "held"
+
+
+async def block(inputs: dict[str, Any], tracer: Tracer) -> None:
+    """Blocks its event loop."""
+    await tracer.debug("blocking")
+    time.sleep(inputs["seconds"])
+
+
+@ray.remote(num_cpus=0)
+def tell_on(tracer: Tracer, gate: str) -> int:
+    """A task that tells numbers until the gate is there, whatever becomes of its run."""
+    number = 0
+    end = time.monotonic() + PATIENCE_S
+    while not os.path.exists(gate) and time.monotonic() < end:
+        tracer.result_sync(number)
+        number += 1
+        time.sleep(0.005)
+    with open(f"{gate}.told", "w") as told:
+        told.write(str(number))
+    return number
+
+
+async def tasks(inputs: dict[str, Any], tracer: Tracer) -> int:
+    """Has a task tell numbers, and waits for it."""
+    await tracer.debug(str(os.getpid()))
+    return int(await tell_on.remote(tracer, inputs["gate"]))
+
+
+async def pid(tracer: Tracer) -> int:
+    """Which process it is."""
+    await tracer.debug(str(os.getpid()))
+    return os.getpid()
+
+
+async def until_there(path: str) -> None:
+    """Returns when a file is there."""
+    end = time.monotonic() + PATIENCE_S
+    while not os.path.exists(path) and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+
+
+ENTRIES: dict[str, Callable[..., Any]] = {
+    entry.__name__: entry for entry in (count, burst, drip, hold, block, tasks, pid)
+}

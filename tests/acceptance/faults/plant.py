@@ -1,0 +1,257 @@
+"""A panel, a spooler and an app, each a process of its own that a test may kill, stop and start, and their client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import psutil
+
+from kodosumi.cluster import Head
+from tests.conditions import until
+from tests.sse import Message, messages, read_stream
+from tests.stack import KOCO, free_port
+
+FOLDER = Path(__file__).parent
+DEADLINE_S = 120.0
+
+
+def wait_for(read: Callable[[], Any], holds: Callable[[Any], object] = bool, deadline_s: float = DEADLINE_S) -> Any:
+    """:func:`tests.conditions.until` for plain code."""
+    return asyncio.run(until(read, holds, deadline_s))
+
+
+class Row(NamedTuple):
+    """An event as it's stored, in the published columns."""
+
+    seq: int
+    kind: str
+    payload: str
+
+
+class Service:
+    """One process, restartable, which leaves its output in a file.
+
+    Args:
+        name: of its log. command: what it is. folder: its current folder. environment: all of it.
+    """
+
+    def __init__(self, name: str, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._command, self._folder, self._environment = command, folder, environment
+        self.log = folder / f"{name}.out"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def start(self) -> None:
+        """Starts it anew and returns at once."""
+        assert not self.alive
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal; returns when the process is gone if that kills it."""
+        os.kill(self.pid, number)
+        if number == signal.SIGKILL:
+            self.wait()
+
+    def end(self) -> int:
+        """Asks it to end as a service manager does, and returns its exit code."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGCONT)
+            os.kill(self.pid, signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended; what doesn't end is killed."""
+        assert self._process is not None
+        try:
+            return self._process.wait(40)
+        finally:
+            if self._process.poll() is None:
+                os.killpg(self.pid, signal.SIGKILL)
+                self._process.wait()
+
+
+class Plant:
+    """Panel, spooler and app on one Ray.
+
+    Args:
+        folder: where data and logs land. ray_server: None lets them find it.
+        settings: further ``KODO_*`` variables by their field's name. environment: further variables.
+    """
+
+    def __init__(
+        self, folder: Path, ray_server: str | None, environment: Mapping[str, str] | None = None, **settings: object
+    ) -> None:
+        self.folder = folder
+        self.exec_dir = Path(str(settings.get("exec_dir", folder / "data" / "execution")))
+        self.app_port, panel_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{panel_port}"
+        fields: dict[str, object] = {
+            "app_server": self.url,
+            "ray_server": ray_server,
+            "register_flow": f"http://127.0.0.1:{self.app_port}/openapi.json",
+            **settings,
+        }
+        inherited = {name: text for name, text in os.environ.items() if not name.startswith(("KODO_", "RAY_ADDRESS"))}
+        own = {f"KODO_{name.upper()}": str(value) for name, value in fields.items() if value is not None}
+        self.environment = {**inherited, "PYTHONUNBUFFERED": "1", **own, **(environment or {})}
+        self.panel = Service("panel", [str(KOCO), "serve"], folder, self.environment)
+        self.spooler = self.another_spooler("spooler")
+        uvicorn = [sys.executable, "-m", "uvicorn", "app:app", "--app-dir", str(FOLDER), "--log-level", "warning"]
+        self.app = Service("app", [*uvicorn, "--port", str(self.app_port)], folder, self.environment)
+        self._client = httpx.Client(base_url=self.url, timeout=90)
+
+    def another_spooler(self, name: str) -> Service:
+        """A spooler of the same settings, not started."""
+        return Service(name, [str(KOCO), "spool", "--block"], self.folder, self.environment)
+
+    @property
+    def client(self) -> httpx.Client:
+        """A client of the first operator."""
+        if not self._client.cookies:
+            self._client.post("/api/login", json={"name": "admin", "password": "admin"}).raise_for_status()
+        return self._client
+
+    def start(self) -> None:
+        """Starts all three and returns when the panel finds everything well and the app registered."""
+        for service in (self.spooler, self.panel, self.app):
+            service.start()
+        self.until_well()
+
+    def until_well(self) -> None:
+        """Returns when the panel finds every part well and serves the app."""
+        wait_for(lambda: self.health().status_code, lambda code: code == 200)
+        wait_for(lambda: self.client.get(self.form).status_code, lambda code: code == 200)
+
+    def stop(self) -> None:
+        """Ends all three."""
+        self._client.close()
+        for service in (self.app, self.panel, self.spooler):
+            if service.alive:
+                service.end()
+
+    def show_logs(self) -> None:
+        """Prints the end of each process's output, for a failed test."""
+        for path in sorted(self.folder.glob("*.out")):
+            print(f"--- {path.name}\n{path.read_text(errors='replace')[-6000:]}")
+
+    @property
+    def form(self) -> str:
+        """The endpoint's place under the panel."""
+        return f"/-/127.0.0.1/{self.app_port}/-/"
+
+    def health(self) -> httpx.Response:
+        """The panel's view of all parts."""
+        return self.client.get("/health")
+
+    def ask(self, entry: str, **inputs: object) -> httpx.Response:
+        """The panel's answer to a launch."""
+        return self.client.post(self.form, json={"entry": entry, "inputs": json.dumps(inputs)})
+
+    def launch(self, entry: str, **inputs: object) -> str:
+        """Launches an agent and returns the execution's id."""
+        answer = self.ask(entry, **inputs)
+        assert answer.status_code == 200, answer.text
+        fid: str = answer.json()["result"]
+        return fid
+
+    def stream(self, fid: str) -> list[Message]:
+        """All that a client reads of a run, to its end; checked: places without gap, one end."""
+        *events, eof = read_stream(self.client, f"/outputs/stream/{fid}?extended=true")
+        assert eof.kind == "eof"
+        check_story([Row(event.seq, event.kind, event.payload) for event in events])
+        return events
+
+    @contextmanager
+    def following(self, fid: str, after: int = 0) -> Iterator[Iterator[Message]]:
+        """The live messages of a run, for as long as the block lasts."""
+        headers = {"Last-Event-ID": str(after)} if after else {}
+        with self.client.stream("GET", f"/outputs/stream/{fid}?extended=true", headers=headers) as response:
+            yield messages(response.raise_for_status())
+
+    def rows(self, fid: str) -> list[Row]:
+        """What is stored of a run now, read past the panel."""
+        (path,) = self.exec_dir.glob(f"*/{fid}/sqlite3.db")
+        with closing(sqlite3.connect(path, timeout=30)) as database:
+            found = database.execute("SELECT id, kind, message FROM monitor ORDER BY id").fetchall()
+        return [Row(*row) for row in found]
+
+    def stored(self, fid: str, kind: str, number: int = 1) -> list[str]:
+        """The payloads of a kind, once that many are stored."""
+
+        def payloads() -> list[str]:
+            return [row.payload for row in self.rows(fid) if row.kind == kind]
+
+        found: list[str] = wait_for(payloads, lambda told: len(told) >= number)
+        return found
+
+    def status(self, fid: str) -> str:
+        """The state of a run."""
+        return str(self.client.get(f"/outputs/status/{fid}?extended=true").raise_for_status().json()["status"])
+
+
+def check_story(rows: list[Row]) -> None:
+    """A whole run: places from 1 without gap, one end and nothing behind it."""
+    assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
+    ends = [row.seq for row in rows if row.kind == "status" and row.payload in ("finished", "error")]
+    assert ends == [len(rows)], rows[-3:]
+
+
+def numbers(events: list[Message] | list[Row]) -> list[int]:
+    """What an agent counted."""
+    return [json.loads(event.payload)["int"] for event in events if event.kind == "result"]
+
+
+def texts(events: list[Message] | list[Row], kind: str) -> list[str]:
+    """The payloads of one kind."""
+    return [event.payload for event in events if event.kind == kind]
+
+
+def actors(head: Head, name: str) -> list[psutil.Process]:
+    """The processes of a Ray that are actors of a class."""
+    found = []
+    for process in psutil.Process(head._keeper.pid).children(recursive=True):
+        try:
+            if process.cmdline()[0].startswith(f"ray::{name}"):
+                found.append(process)
+        except (psutil.Error, IndexError):
+            continue
+    return found
+
+
+def actor(head: Head, name: str) -> psutil.Process:
+    """The only actor of a class, once it's there."""
+    found: list[psutil.Process] = wait_for(lambda: actors(head, name), lambda processes: len(processes) == 1)
+    return found[0]
