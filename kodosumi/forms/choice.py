@@ -44,7 +44,9 @@ class Checkbox(Field):
 
     def control(self, attributes: Mapping[str, object]) -> str:
         """As :meth:`Field.control`; the option's text stands beside the box, the value is always "on"."""
-        box = {**attributes, "type": "checkbox", "value": "on", "checked": self.parse_value(self.value)}
+        # The label around the box names it; the legend is the group's.
+        named = {key: value for key, value in attributes.items() if key not in ("aria-label", "aria-labelledby")}
+        box = {**named, "type": "checkbox", "value": "on", "checked": self.parse_value(self.value)}
         return tag("label", {"class": "inputs-option"}, tag("input", box) + " " + tag("span", {}, escaped(self.option)))
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from .element import Field
 from .html import tag
-from .rules import number_of, off_step, out_of_bounds
+from .rules import number_of, off_step
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
@@ -46,7 +46,9 @@ class _MomentField(Field):
         return self._outside(moment, lowest, highest) or self._off_step(moment, lowest)
 
     def _outside(self, moment: Any, lowest: Any, highest: Any) -> str | None:
-        return out_of_bounds(moment, lowest, highest)
+        if lowest is not None and moment < lowest:
+            return f"Please enter {lowest} or later."
+        return None if highest is None or moment <= highest else f"Please enter {highest} or earlier."
 
     def _off_step(self, moment: Any, lowest: Any) -> str | None:
         step = number_of(self._step())

@@ -68,8 +68,15 @@ class InputPassword(Field):
 
     def control(self, attributes: Mapping[str, object]) -> str:
         """As :meth:`Field.control`."""
-        lengths = {"minlength": self.min_length, "maxlength": self.max_length}
-        own = {"placeholder": self.placeholder, "size": self.size, "pattern": self.pattern, **lengths}
+        own = {
+            "placeholder": self.placeholder,
+            "size": self.size,
+            "pattern": self.pattern,
+            "minlength": self.min_length,
+            "maxlength": self.max_length,
+            # The form stands in the panel's pages: no browser may fill in the panel's saved password for an app.
+            "autocomplete": "new-password",
+        }
         return tag("input", {**attributes, "type": self.type, "value": _written(self.value), **own})
 
 

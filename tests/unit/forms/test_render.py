@@ -32,7 +32,7 @@ OUR_TAGS = {"fieldset", "legend", "input", "textarea", "label", "span", "select"
 OUR_TAGS |= {"br"}
 OUR_ATTRIBUTES = {
     *("id", "name", "class", "type", "value", "required", "checked", "selected", "multiple", "webkitdirectory"),
-    *("placeholder", "size", "pattern", "min", "max", "step", "minlength", "maxlength", "rows", "cols"),
+    *("autocomplete", "placeholder", "size", "pattern", "min", "max", "step", "minlength", "maxlength", "rows", "cols"),
     *("aria-label", "aria-labelledby", "aria-invalid", "aria-describedby", "role", "href", "data-back"),
 }
 
@@ -63,7 +63,9 @@ def fields_of(text: object) -> F.Model:
         "name": "n" if text is None else text,
         **dict.fromkeys(("label", "value", "placeholder", "size", "pattern", "step", "text"), text),
         **{f"{end}_{kind}": text for end in ("min", "max") for kind in ("value", "length", "date", "time", "datetime")},
-        "rows": text, "cols": text, "error": [text],
+        "rows": text,
+        "cols": text,
+        "error": [text],
         "option": [{"name": "n" if text is None else text, "label": text, "value": text}],
     }
     kinds = "text number password date time datetime-local textarea select submit cancel action file errors"
@@ -150,3 +152,13 @@ def test_cancel_goes_back_without_inline_script() -> None:
     link = Tags(F.Cancel("Cancel").render()).one("a")
     assert link["href"] == link["data-back"] == "/admin/flow"
     assert "javascript" not in F.Cancel("Cancel").render()
+
+
+def test_a_browser_fills_no_saved_password_into_the_form_of_an_app() -> None:
+    assert Tags(F.InputPassword("p").render()).one("input")["autocomplete"] == "new-password"
+
+
+def test_a_checkbox_is_named_by_the_text_beside_it() -> None:
+    page = Tags(F.Checkbox("c", option="I agree", label="Terms").render())
+    assert not any(name.startswith("aria-label") for name in page.one("input"))
+    assert page.text.split() == ["Terms", "I", "agree"]
