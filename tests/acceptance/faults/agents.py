@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -61,8 +61,6 @@ def tell_on(tracer: Tracer, gate: str) -> int:
         tracer.result_sync(number)
         number += 1
         time.sleep(0.005)
-    with open(f"{gate}.told", "w") as told:
-        told.write(str(number))
     return number
 
 
@@ -70,6 +68,26 @@ async def tasks(inputs: dict[str, Any], tracer: Tracer) -> int:
     """Has a task tell numbers, and waits for it."""
     await tracer.debug(str(os.getpid()))
     return int(await tell_on.remote(tracer, inputs["gate"]))
+
+
+@ray.remote(num_cpus=0)
+def tell_to_the_end(tracer: Tracer, note: str) -> None:
+    """Tells until its run is over, and a hundred times more; notes how often in a file."""
+    number = 0
+    end = time.monotonic() + PATIENCE_S
+    while not tracer.cancelled and time.monotonic() < end:
+        tracer.result_sync(number)
+        number += 1
+    for late in range(100):
+        tracer.result_sync(number + late)
+    Path(f"{note}.part").write_text(str(number + 100))
+    Path(f"{note}.part").rename(note)
+
+
+async def leave_behind(inputs: dict[str, Any], tracer: Tracer) -> None:
+    """Ends while a task of it still tells."""
+    tell_to_the_end.remote(tracer, inputs["note"])
+    await until_there(inputs["gate"])
 
 
 async def pid(tracer: Tracer) -> int:
@@ -83,8 +101,3 @@ async def until_there(path: str) -> None:
     end = time.monotonic() + PATIENCE_S
     while not os.path.exists(path) and time.monotonic() < end:
         await asyncio.sleep(0.01)
-
-
-ENTRIES: dict[str, Callable[..., Any]] = {
-    entry.__name__: entry for entry in (count, burst, drip, hold, block, tasks, pid)
-}
