@@ -28,7 +28,7 @@ def main() -> int:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        node, facts = _start(options)
+        node, facts = _start_patiently(options)
     except BaseException as exc:
         _tell(answer, {"error": str(exc) or type(exc).__name__})
         return 1
@@ -42,6 +42,17 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _remove(path, joinable(facts["address"]))
         _stop(node)
+
+
+def _start_patiently(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Like :func:`_start`, with a second try: Ray gives its parts 30 s, which a busy machine may not have."""
+    try:
+        return _start(options)
+    except Exception as exc:
+        if "timed out" not in str(exc):
+            raise
+        _end(_family())
+        return _start(options)
 
 
 def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -81,11 +92,21 @@ def _hold(node: Any) -> bool:
 
 def _stop(node: Any) -> None:
     """Ends Ray, and whatever of it is left after that: workers may be busy in code that notices nothing."""
+    family = _family()
+    node.kill_all_processes(check_alive=False, allow_graceful=True)
+    _end(family, KILL_AFTER_S)
+
+
+def _family() -> list[Any]:
     import psutil  # type: ignore[import-untyped]  # comes with Ray
 
-    family = psutil.Process().children(recursive=True)
-    node.kill_all_processes(check_alive=False, allow_graceful=True)
-    _, stubborn = psutil.wait_procs(family, timeout=KILL_AFTER_S)
+    return list(psutil.Process().children(recursive=True))
+
+
+def _end(family: list[Any], grace_s: float = 0.0) -> None:
+    import psutil
+
+    _, stubborn = psutil.wait_procs(family, timeout=grace_s)
     for process in stubborn:
         try:
             process.kill()
