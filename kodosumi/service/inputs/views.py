@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
+from ...const import KODOSUMI_LAUNCH
 from ...events import is_fid
 from ...forms import Model
 from ..auth import CurrentUser, User
@@ -84,11 +85,13 @@ async def show_form(
     path: str, request: Request, user: CurrentUser, panel: PanelContext, register: Register
 ) -> Response:
     """The form of a flow."""
+    flow = None
     try:
         to = await destination(request, panel, register, MOUNT)
+        flow = await _flow(register, to)
         answer = await _ask(panel, user, to, request, "GET")
     except ApiError as exc:
-        return _failure(request, panel, exc)
+        return _failure(request, panel, exc, flow)
     if answer.place is not None:
         return RedirectResponse(MOUNT + answer.place, 307)
     return _page(request, panel, await _described(register, to, answer))
@@ -134,7 +137,7 @@ async def _ask(
     place = relocated(to.address, to.url, response.headers.get("location", "")) if response.is_redirect else None
     text = body.decode("utf-8", "replace")
     data = _json_object(text)
-    launched = data.get("result") or response.headers.get("kodosumi_launch")
+    launched = data.get("result") or response.headers.get(KODOSUMI_LAUNCH)
     started = response.is_success and isinstance(launched, str) and is_fid(launched)
     return Answer(
         status=response.status_code,
@@ -238,10 +241,11 @@ def _without_secret(element: dict[str, Any]) -> dict[str, Any]:
     return {**element, "value": None} if element.get("type") == "password" else element
 
 
-def _failure(request: Request, panel: Panel, exc: ApiError) -> Response:
+def _failure(request: Request, panel: Panel, exc: ApiError, flow: Endpoint | None = None) -> Response:
     if not prefers_html(request):
         raise exc
-    return _page(request, panel, Shown("Flow", problem=exc.detail, status=exc.status_code))
+    title = flow.summary if flow else "Flow"
+    return _page(request, panel, Shown(title, flow, problem=exc.detail, status=exc.status_code))
 
 
 def _messages(errors: dict[str, Any]) -> dict[str, list[str]]:
