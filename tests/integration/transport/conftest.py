@@ -10,6 +10,7 @@ import ray
 
 from kodosumi.config import Settings
 from kodosumi.transport.ray import RayTransport
+from tests.conditions import until
 from tests.transport_contract import MakeTransport
 
 
@@ -20,7 +21,10 @@ def make(ray_cluster: str) -> Iterator[MakeTransport]:
     async def make(queues: int = 1, **bounds: int) -> RayTransport:
         namespaces.append(f"test-{uuid4().hex}")
         settings = Settings(ray_server=ray_cluster)
-        return RayTransport(queues, namespace=namespaces[-1], settings=settings, **bounds)
+        transport = RayTransport(queues, namespace=namespaces[-1], settings=settings, **bounds)
+        # Starting an actor's process takes longer than a test means to wait for an answer.
+        await until(transport.status, deadline_s=60)
+        return transport
 
     yield make
     for actor in ray.util.list_named_actors(all_namespaces=True):
