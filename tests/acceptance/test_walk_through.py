@@ -75,7 +75,7 @@ async def test_every_form_element_is_shown_and_sent(page: Page, flows: dict[str,
     await page.goto(f"/inputs{flows['Every form element']}")
 
     await page.get_by_label("Number from 0 to 10").fill("7.5")
-    await page.get_by_label("Checkbox").check()
+    await page.locator("input[name=checked]").check()
     await page.get_by_role("button", name="Send", exact=True).click()
 
     await page.wait_for_url("**/admin/status/view/*")
