@@ -32,6 +32,7 @@ CANCEL_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 RAY_CHECK_S = 2.0
 INTERRUPTED = 130
+TERMINAL_LEVELS = {"KODO_APP_STD_LEVEL": "WARNING", "KODO_SPOOLER_STD_LEVEL": "WARNING"}
 
 
 class PortTaken(KodosumiError):
@@ -87,7 +88,8 @@ class Stack:
         joined = await asyncio.to_thread(cluster.runs_here, self._settings)
         self._check_ports(ray_runs=joined is not None)
         await self._provide_ray(joined)
-        environment = {**os.environ, **environment_of(self._settings)}
+        # On this terminal progress and trouble only, unless a level was asked for; the log files have the rest.
+        environment = {**os.environ, **TERMINAL_LEVELS, **environment_of(self._settings)}
         self._children = [Child("spooler", [], environment), Child("panel", [], environment)]
         if self._apps:
             self._children.append(Child("apps", self._apps, environment, folder=self._app_dir))
