@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .error import MalformedEvent
 
@@ -117,6 +117,19 @@ def storable(text: str) -> str:
     if text.isascii():
         return text.replace("\0", "\ufffd") if "\0" in text else text
     return text.encode("utf-8", "replace_surrogate").decode("utf-8").replace("\0", "\ufffd")
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What a JSON text of somebody else holds; lone surrogates, which JSON can spell as escapes, become U+FFFD.
+
+    Raises:
+        ValueError: it is no JSON. RecursionError: it is nested too deeply.
+    """
+    value = json.loads(text)
+    if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():  # type: ignore[operator]
+        # One that got through would fail every answer that shows it, such as a whole page of a list.
+        value = json.loads(storable(json.dumps(value, ensure_ascii=False)))
+    return value
 
 
 def encode_events(events: Iterable[Event]) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+from ..events import parsed_json
 from ..store import Execution
 
 
@@ -46,6 +46,6 @@ def _inputs(text: str) -> Any:
     if not text:
         return None
     try:
-        return json.loads(text)
-    except ValueError:
+        return parsed_json(text)
+    except (ValueError, RecursionError):
         return {"str": f"{text[:1_000]}…"}

@@ -5,14 +5,13 @@ What a payload contains is data from user code: whatever is in it, an append goe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..events import Batch, Event, EventKind, ExecutionState, Position, StoredEvent, storable
+from ..events import Batch, Event, EventKind, ExecutionState, Position, StoredEvent, parsed_json, storable
 from .base import MAX_SUMMARY_CHARS, Execution
 
 MAX_EXCERPT_CHARS = 3_000
@@ -100,7 +99,7 @@ def _with_locks(execution: Execution, event: Event | StoredEvent) -> Execution:
 def _wrapped_dict(payload: str) -> dict[str, Any] | None:
     """What ``{"dict": {...}}`` holds, or None when the payload is anything else."""
     try:
-        value = json.loads(payload)
+        value = parsed_json(payload)
     except (ValueError, RecursionError):
         return None
     inner = value.get("dict") if isinstance(value, dict) else None

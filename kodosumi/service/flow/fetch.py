@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 
 from ...config import Settings
+from ...events import parsed_json
 from .address import Address, BadAddress, source_address
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -54,7 +54,7 @@ async def fetch_json(client: httpx.AsyncClient, url: str, settings: Settings) ->
     except httpx.HTTPError as exc:
         raise SourceError(f"{url} cannot be reached: {exc or type(exc).__name__}.") from exc
     try:
-        return await asyncio.to_thread(json.loads, content)
+        return await asyncio.to_thread(parsed_json, content)
     except (ValueError, RecursionError):
         raise SourceError(f"{url} did not answer with JSON.", answered=True) from None
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
 from ...const import KODOSUMI_LAUNCH
-from ...events import is_fid
+from ...events import is_fid, parsed_json
 from ...forms import Model
 from ..auth import CurrentUser, User
 from ..context import Panel, PanelContext
@@ -270,7 +270,7 @@ def _readable(answer: Answer) -> str:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        data = json.loads(text)
+        data = parsed_json(text)
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
