@@ -21,7 +21,9 @@ from .result_page import result_response
 from .sse import EventStream
 from .status import final_text, status_object
 
-router = APIRouter(prefix="/outputs", tags=["Outputs"])
+MAX_BODY_BYTES = 131_072
+
+router = APIRouter(prefix="/outputs", tags=["Outputs"], max_body_size=MAX_BODY_BYTES)
 
 MAIN_KINDS = frozenset(
     {

@@ -38,7 +38,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
             await task
 
 
-router = APIRouter(prefix="/flow", tags=["Flows"], lifespan=lifespan)
+router = APIRouter(prefix="/flow", tags=["Flows"], lifespan=lifespan, max_body_size=1_048_576)
 
 
 def register_of(connection: HTTPConnection) -> FlowRegister:
