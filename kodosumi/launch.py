@@ -28,6 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import __version__, cluster
 from .config import process_settings
+from .const import KODOSUMI_LAUNCH, KODOSUMI_URL, hyphened
 from .endpoint import EndpointMeta, meta_from_stack, meta_of
 from .error import BadEntryPoint, BadInputs, LaunchError, LaunchUnavailable
 from .events import new_fid
@@ -37,10 +38,6 @@ from .runner.payload import wrap
 from .runner.spec import AppEnvironment, RunSpec
 
 logger = logging.getLogger(__name__)
-
-LAUNCH_HEADER = "kodosumi_launch"
-HYPHENED_HEADER = "kodosumi-launch"
-"""Proxies drop header names with underscores, so both are sent."""
 
 WARM_FOR_S = 180.0
 WARM_EVERY_S = 60.0
@@ -54,7 +51,7 @@ class LaunchResponse(JSONResponse):
     """
 
     def __init__(self, fid: str, acceptance: Future[None]) -> None:
-        super().__init__({"fid": fid}, headers={LAUNCH_HEADER: fid, HYPHENED_HEADER: fid})
+        super().__init__({"fid": fid}, headers=launch_headers(fid))
         self.fid = fid
         self._acceptance = acceptance
 
@@ -78,6 +75,11 @@ class LaunchResponse(JSONResponse):
             await refusal(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+
+def launch_headers(fid: str) -> dict[str, str]:
+    """The response headers that name a launched execution."""
+    return {KODOSUMI_LAUNCH: fid, hyphened(KODOSUMI_LAUNCH): fid}
 
 
 def Launch(  # noqa: N802 - published name
@@ -115,7 +117,7 @@ def _spec(
     fid = new_fid()
     username = getattr(request.state, "user", ANONYMOUS)
     app_url = getattr(request.state, "prefix", "")
-    panel_url = request.headers.get("x-kodosumi-url", "")
+    panel_url = request.headers.get(KODOSUMI_URL, "")
     facts = asdict(meta)
     if summary is not None:
         facts["summary"] = summary

@@ -32,7 +32,7 @@ HEARTBEAT_S = 1.0
 """While nothing is taken for want of room, the transport hears of us this often, so that it keeps our leases."""
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.1, 2.0
-SWEEP_EVERY_S = 15.0
+SWEEP_EVERY_S = 4.0
 LOST = "RunLost: the process of this run is gone and left no word of its end."
 
 
@@ -49,6 +49,7 @@ class Spooler:
 
     Args:
         settings: as loaded. store, transport, mode: ready-made parts; made from the settings by default.
+        sweep_every_s: seconds between two looks for lost runs while nothing gives cause for one.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Spooler:
         store: ExecutionStore | None = None,
         transport: Transport | None = None,
         mode: ExecutionMode | None = None,
+        sweep_every_s: float = SWEEP_EVERY_S,
     ) -> None:
         self._settings = settings
+        self._sweep_every_s = sweep_every_s
         self._store = store or connect_store(settings)
         self._transport = transport or connect_transport(settings)
         self._mode = mode or connect_mode(settings)
@@ -204,7 +207,7 @@ class Spooler:
             try:
                 await self._mode.refuse(self._trouble)
                 await self._sweep()
-                pause_s = SWEEP_EVERY_S if self._trouble is None else SWEEP_EVERY_S / 3
+                pause_s = self._sweep_every_s
             except (LaunchUnavailable, StoreUnavailable) as exc:
                 logger.warning("cannot look after living runs: %s", exc)
                 pause_s = self._settings.spooler_interval

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..events import storable
-from ..runner.markup import markdown_to_html, sanitised
+from ..markup import markdown_to_html, sanitised
 from .element import Element, error_box
 from .errors import GLOBAL
 from .html import shown

@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from ..events import EventKind
+from ..markup import markdown_to_html, preformatted, sanitised
 from .ansi import ansi_to_html
-from .markup import markdown_to_html, preformatted, sanitised
 
 logger = logging.getLogger(__name__)
 

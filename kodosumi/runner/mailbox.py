@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from ..error import ExecutionClosed, TransportLost, TransportUnavailable
@@ -112,7 +113,8 @@ class Mailbox:
     def ticket(self) -> ProducerTicket:
         """What another process needs to post for the same execution."""
         # A copy, as the shipping thread may be closing the producer.
-        return next((producer.ticket for producer in list(self._held)), self._ticket)
+        current = next((producer.ticket for producer in list(self._held)), self._ticket)
+        return replace(current, max_event_bytes=self._ticket.max_event_bytes)
 
     @property
     def closed(self) -> bool:

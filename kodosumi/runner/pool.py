@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ray
 from ray.exceptions import RayActorError, RayError
@@ -20,7 +20,7 @@ from ray.exceptions import RayActorError, RayError
 from ..cluster import NAMESPACE
 from ..config import Settings
 from ..error import LaunchUnavailable, TransportError
-from ..transport import EventProducer, Transport, connect_transport
+from ..transport import EventProducer, ProducerTicket, Transport, connect_transport
 from ..transport.ending import put_end
 from .fair_queue import FairQueue
 from .head import head_events
@@ -190,7 +190,7 @@ class RunnerPool:
     async def _serve(self, run: Run, spec: RunSpec, process: RunnerProcess) -> None:
         reusable = False
         try:
-            outcome = await process.run(spec, run.producer.ticket)
+            outcome = await process.run(spec, self._ticket(run))
             reusable = self._reusable(process, outcome)
             self._forget(run)
         except StaleEnvironment:
@@ -202,6 +202,9 @@ class RunnerPool:
             await self._end(run, f"The runner failed: {exc}")
         finally:
             self._stock.give_back(process, reusable=reusable)
+
+    def _ticket(self, run: Run) -> ProducerTicket:
+        return replace(run.producer.ticket, max_event_bytes=self._settings.max_event_bytes)
 
     async def _serve_again(self, run: Run) -> None:
         """Another process must serve it: this one's code is out of date, and nothing of the run was put."""

@@ -13,7 +13,7 @@ from .capture import Capture
 from .mailbox import open_mailbox
 from .spec import RunSpec
 from .state import Sources, Surroundings, threads_left
-from .tracer import RunControl, Tracer, check_size, max_event_bytes
+from .tracer import RunControl, Tracer, check_size
 from .usercode import Outcome, UserCode
 
 GRACE_S = 5.0
@@ -51,7 +51,7 @@ class Run:
         self._spec = spec
         self._sources = sources
         self._mailbox = open_mailbox(ticket)
-        self._max_bytes = max_event_bytes(ticket)
+        self._max_bytes = ticket.max_event_bytes
         self._control = RunControl(spec.fid)
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()

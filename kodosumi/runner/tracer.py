@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import process_settings
 from ..error import PayloadTooLarge
 from ..events import Event, EventKind, new_fid
 from ..transport import ProducerTicket
@@ -42,7 +41,7 @@ class Tracer:
     def __init__(self, ticket: ProducerTicket, *, control: RunControl | None = None) -> None:
         self.fid = ticket.fid
         self._mailbox = mailbox_for(ticket)
-        self._max_bytes = max_event_bytes(ticket)
+        self._max_bytes = ticket.max_event_bytes
         self._control = control or RunControl.of(ticket.fid)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -211,12 +210,6 @@ class TracerMock(Tracer):
 
     def _put_sync(self, events: Sequence[Event]) -> None:
         self.events += events
-
-
-def max_event_bytes(ticket: ProducerTicket) -> int:
-    """Largest payload in bytes: as the transport's owner says, else as this process's settings say."""
-    given = ticket.options.get("max_event_bytes")
-    return int(given) if given is not None else process_settings().max_event_bytes
 
 
 def check_size(event: Event, max_bytes: int) -> None:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import cluster
 from ..config import process_settings
+from ..const import KODOSUMI_BASE, hyphened
 from ..identity import ANONYMOUS, PUBLISHED_PREFIX, TOKEN_HEADER, key_id_of, verified_user
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class IdentifyCaller:
         if scope["type"] in ("http", "websocket"):
             headers = Headers(scope=scope)
             # Proxies drop names with underscores, so the hyphened twin counts as well.
-            base = headers.get("x-kodosumi_base") or headers.get("x-kodosumi-base") or ""
+            base = headers.get(KODOSUMI_BASE) or headers.get(hyphened(KODOSUMI_BASE)) or ""
             user = await self._user(scope, headers, base)
             scope["state"] = {**scope.get("state", {}), "user": user or ANONYMOUS, "prefix": base}
         await self.app(scope, receive, send)

@@ -10,13 +10,14 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from starlette.requests import Request
 
+from ..const import KODOSUMI_LAUNCH, hyphened
 from ..endpoint import EndpointMeta, serving
 from ..error import LaunchError, LaunchUnavailable
 from ..events import storable
 from ..forms import InputsError, Model
 from ..forms.errors import GLOBAL
 from ..forms.pattern import check_declared
-from ..launch import HYPHENED_HEADER, LAUNCH_HEADER
+from ..launch import launch_headers
 from .body import BodyError, read_fields
 from .calling import call, check_parameters
 
@@ -85,7 +86,7 @@ class Entry:
         if accepted is not None:
             await accepted()
         content = {"result": fid, "elements": self._elements()}
-        return JSONResponse(content, headers={LAUNCH_HEADER: fid, HYPHENED_HEADER: fid})
+        return JSONResponse(content, headers=launch_headers(fid))
 
     def _errors(self, found: dict[str, list[str]]) -> JSONResponse:
         messages = {GLOBAL: [], **found}
@@ -101,7 +102,7 @@ def launched_fid(returned: object) -> str | None:
     read = getattr(getattr(returned, "headers", None), "get", None)
     if read is None:
         return None
-    fid = read(LAUNCH_HEADER) or read(HYPHENED_HEADER)
+    fid = read(KODOSUMI_LAUNCH) or read(hyphened(KODOSUMI_LAUNCH))
     return str(fid) if fid else None
 
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..const import KODOSUMI_FLOW
 from ..endpoint import EndpointMeta
 
-FLOW = "x-kodosumi"
+FLOW = KODOSUMI_FLOW
 """OpenAPI extension that makes an operation appear in the panel's list of flows."""
 
 _OURS = ("author", "organization", "version")

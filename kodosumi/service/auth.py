@@ -14,17 +14,18 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader
 
+from ..const import KODOSUMI_API_KEY, TOKEN_KEY, hyphened
 from .accounts import session_role
 from .context import Panel, PanelContext
-from .errors import COOKIE, ApiError, Unauthenticated
+from .errors import ApiError, Unauthenticated
 from .security import require_own_page
 
-API_KEY_HEADERS = ("KODOSUMI_API_KEY", "KODOSUMI-API-KEY")
+API_KEY_HEADERS = (KODOSUMI_API_KEY, hyphened(KODOSUMI_API_KEY))
 
 # For the OpenAPI document only; the request itself is read below.
 _documented = [
     Security(APIKeyHeader(name=API_KEY_HEADERS[0], auto_error=False)),
-    Security(APIKeyCookie(name=COOKIE, auto_error=False)),
+    Security(APIKeyCookie(name=TOKEN_KEY, auto_error=False)),
 ]
 _KeyInDocument = Annotated[str | None, _documented[0]]
 _CookieInDocument = Annotated[str | None, _documented[1]]
@@ -69,7 +70,7 @@ async def current_user(
         Unauthenticated: nobody (401; a redirect to the login page where HTML is preferred).
         ApiError: 403, a state-changing call by cookie that another site's page made.
     """
-    key, cookie = api_key_of(request), request.cookies.get(COOKIE)
+    key, cookie = api_key_of(request), request.cookies.get(TOKEN_KEY)
     token = key or cookie
     user = await user_of_token(panel, token) if token else None
     if user is None:

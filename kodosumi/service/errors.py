@@ -22,11 +22,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import error
+from ..const import TOKEN_KEY
 from .negotiation import allowed_methods, prefers_html
 
 logger = logging.getLogger(__name__)
 
-COOKIE = "kodosumi_jwt"
 """Published name of the session cookie."""
 
 STATUS_OF: Mapping[type[error.KodosumiError], int] = {
@@ -119,7 +119,7 @@ async def _on_api_error(request: Request, exc: ApiError) -> Response:
     if isinstance(exc, Unauthenticated) and prefers_html(request):
         response = RedirectResponse("/", 302)
         if exc.dead_cookie:
-            response.delete_cookie(COOKIE)
+            response.delete_cookie(TOKEN_KEY)
         return response
     return error_response(request, exc.status_code, exc.detail, headers=exc.headers)
 

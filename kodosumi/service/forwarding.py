@@ -23,6 +23,7 @@ import httpx
 from starlette.requests import ClientDisconnect, Request
 
 from ..config import Settings
+from ..const import KODOSUMI_BASE, KODOSUMI_URL, KODOSUMI_USER, hyphened
 from ..identity import TOKEN_HEADER
 from .auth import User
 from .context import Panel
@@ -199,11 +200,11 @@ def identifying(panel: Panel, user: User, to: Destination, request: Request, met
     base = to.address.base
     token = panel.identity.token(user.id, audience=base, method=method, path=unquote(to.app_path))
     return [
-        ("x-kodosumi_user", user.id),
-        ("x-kodosumi-user", user.id),
-        ("x-kodosumi_base", base),
-        ("x-kodosumi-base", base),
-        ("x-kodosumi-url", panel_url(panel.settings, request)),
+        (KODOSUMI_USER, user.id),
+        (hyphened(KODOSUMI_USER), user.id),
+        (KODOSUMI_BASE, base),
+        (hyphened(KODOSUMI_BASE), base),
+        (KODOSUMI_URL, panel_url(panel.settings, request)),
         (TOKEN_HEADER, token),
     ]
 

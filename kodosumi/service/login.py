@@ -10,11 +10,12 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from ..config import Settings, is_loopback
+from ..const import KODOSUMI_API_KEY, TOKEN_KEY
 from .accounts import authenticated, begin_session, end_session
 from .auth import CurrentUser, api_key_of, user_of_token
 from .context import Panel, PanelContext
 from .database import Role
-from .errors import COOKIE, ApiError
+from .errors import ApiError
 from .jwt import LIFETIME_S
 from .negotiation import prefers_html
 from .security import from_own_page
@@ -44,7 +45,7 @@ _Redirect = Annotated[str | None, Query(description="Local path to go to afterwa
 @router.get("/", include_in_schema=False)
 async def home(request: Request, panel: PanelContext) -> Response:
     """The login page; whoever is logged in already goes on to the flows."""
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(TOKEN_KEY)
     if cookie and await user_of_token(panel, cookie):
         return RedirectResponse(HOME, 302)
     if not prefers_html(request):
@@ -106,7 +107,7 @@ async def admin(user: CurrentUser) -> Response:
 def set_session_cookie(response: Response, panel: Panel, token: str) -> None:
     """Gives the browser a session token, in the cookie that only the panel's own requests carry."""
     response.set_cookie(
-        COOKIE, token, max_age=LIFETIME_S, path="/", httponly=True, samesite="lax", secure=_is_tls(panel)
+        TOKEN_KEY, token, max_age=LIFETIME_S, path="/", httponly=True, samesite="lax", secure=_is_tls(panel)
     )
 
 
@@ -142,7 +143,7 @@ async def _login(request: Request, panel: Panel, given: dict[str, Any]) -> Respo
         page.headers.update(exc.headers)
         return page
     token = await begin_session(panel, role.id)
-    body = {"name": role.name, "id": role.id, "KODOSUMI_API_KEY": token}
+    body = {"name": role.name, "id": role.id, KODOSUMI_API_KEY: token}
     response: Response = RedirectResponse(redirect, 302) if redirect else JSONResponse(body)
     response.headers["Cache-Control"] = "no-store"
     set_session_cookie(response, panel, token)
@@ -168,12 +169,12 @@ async def _checked(request: Request, panel: Panel, name: str, password: str) -> 
 
 
 async def _logout(request: Request, panel: Panel, redirect: str | None) -> Response:
-    token = api_key_of(request) or request.cookies.get(COOKIE)
+    token = api_key_of(request) or request.cookies.get(TOKEN_KEY)
     if token:
         await end_session(panel, token)
     target = local_path(redirect) or (LOGGED_OUT if redirect else None)
     response = RedirectResponse(target, 302) if target else Response()
-    response.delete_cookie(COOKIE, path="/")
+    response.delete_cookie(TOKEN_KEY, path="/")
     return response
 
 

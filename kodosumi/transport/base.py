@@ -33,6 +33,7 @@ class ProducerTicket:
         username: role id of its owner.
         transport: name of the family member (a key of ``transport.TRANSPORTS``).
         options: what that member needs to connect (plain values).
+        max_event_bytes: largest payload of one event.
         epoch: the incarnation the execution began in, or None before its first put.
         offset: place in that epoch of the last batch that the ticket's maker knows to be accepted.
     """
@@ -43,6 +44,7 @@ class ProducerTicket:
     options: Mapping[str, Any]
     epoch: int | None = None
     offset: int = 0
+    max_event_bytes: int = 268_435_456
 
 
 class EventProducer(Protocol):

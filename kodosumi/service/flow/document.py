@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ...const import KODOSUMI_FLOW
 from .address import Address, flow_place
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
@@ -64,7 +65,7 @@ def endpoints_of(document: object, address: Address, source: str) -> list[Endpoi
     """
     found: dict[str, Endpoint] = {}
     for method, path, operation in _operations(document):
-        if operation.get("x-kodosumi") is True and len(found) < MAX_FLOWS:
+        if operation.get(KODOSUMI_FLOW) is True and len(found) < MAX_FLOWS:
             endpoint = _endpoint(method, path, operation, address, source)
             found.setdefault(endpoint.uid, endpoint)
     return list(found.values())

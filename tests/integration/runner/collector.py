@@ -13,11 +13,11 @@ from kodosumi.events import Event
 from kodosumi.runner.main import Runner
 from kodosumi.transport import TRANSPORTS, ProducerTicket
 
-HERE = str(Path(__file__).parent)
-KNOWN = {"env_vars": {"PYTHONPATH": HERE}}
+ROOT = str(Path(__file__).parents[3])
+KNOWN = {"env_vars": {"PYTHONPATH": ROOT}}
 """Runtime environment in which this module can be imported."""
 
-TRANSPORTS["collector"] = "collector:CollectorTransport"
+TRANSPORTS["collector"] = "tests.integration.runner.collector:CollectorTransport"
 
 
 class Collector:

@@ -11,12 +11,12 @@ from typing import Any
 import cloudpickle
 import pytest
 import ray
-from collector import HERE, KNOWN, CollectingRunner, Collector, Known
 
 from kodosumi.events import Event, new_fid
 from kodosumi.runner.main import RunOutcome
 from kodosumi.runner.spec import AppEnvironment, RunSpec
 from kodosumi.transport import ProducerTicket
+from tests.integration.runner.collector import KNOWN, ROOT, CollectingRunner, Collector, Known
 
 
 class Actor:
@@ -24,10 +24,10 @@ class Actor:
 
     def __init__(self, folder: Path, collector: Any, collector_name: str) -> None:
         self.folder = folder
-        shutil.copy(Path(HERE, "service_source.py"), folder / "actor_service.py")
-        self.environment = AppEnvironment("test", python_path=(str(folder), HERE), working_dir=str(folder))
+        shutil.copy(Path(__file__).with_name("service_source.py"), folder / "actor_service.py")
+        self.environment = AppEnvironment("test", python_path=(str(folder), ROOT), working_dir=str(folder))
         self._collector = collector
-        self._options = {"name": collector_name, "max_event_bytes": 1_000_000, "known": Known()}
+        self._options = {"name": collector_name, "known": Known()}
         self.handle = (
             ray.remote(CollectingRunner)
             .options(num_cpus=0, max_concurrency=64, runtime_env=KNOWN)
@@ -41,7 +41,7 @@ class Actor:
 
     def begin(self, entry_point: str | Callable[..., Any], inputs: Any = None) -> tuple[str, Any]:
         """Starts a run: its id, and the outcome to await."""
-        ticket = ProducerTicket(new_fid(), "tester", "collector", self._options)
+        ticket = ProducerTicket(new_fid(), "tester", "collector", self._options, max_event_bytes=1_000_000)
         portable = entry_point if isinstance(entry_point, str) else cloudpickle.dumps(entry_point)
         spec = RunSpec(ticket.fid, "tester", self.environment, portable, cloudpickle.dumps(inputs), "{}", "{}")
         return ticket.fid, self.handle.run.remote(spec, ticket)

@@ -7,11 +7,11 @@ import json
 
 import pytest
 import ray
-from collector import KNOWN
 from ray.exceptions import RayTaskError
 
 from kodosumi.runner.main import StaleEnvironment
 from tests.conditions import until
+from tests.integration.runner.collector import KNOWN
 
 
 async def test_remote_tasks_events_are_in_before_their_results(actor) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kodosumi.runner.fair_queue import FairQueue
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorder import RECORDS, Record, spec_of
 
 from kodosumi.events import new_fid
 from kodosumi.runner.main import Runner, RunOutcome
 from kodosumi.runner.spec import AppEnvironment
 from kodosumi.transport import ProducerTicket
+from tests.unit.runner.recorder import RECORDS, Record, spec_of
 
 
 @pytest.fixture
 def ticket() -> ProducerTicket:
-    return ProducerTicket(new_fid(), "tester", "recorder", {"max_event_bytes": 1_000_000})
+    return ProducerTicket(new_fid(), "tester", "recorder", {}, max_event_bytes=1_000_000)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def serve(runner: Runner) -> Callable[..., Any]:
     """Serves an entry point and gives what came of it."""
 
     async def served(entry_point: Any, inputs: Any = None, ticket: ProducerTicket | None = None) -> Served:
-        ticket = ticket or ProducerTicket(new_fid(), "tester", "recorder", {"max_event_bytes": 1_000_000})
+        ticket = ticket or ProducerTicket(new_fid(), "tester", "recorder", {}, max_event_bytes=1_000_000)
         return Served(ticket, await runner.run(spec_of(ticket.fid, entry_point, inputs), ticket))
 
     return served

@@ -14,7 +14,7 @@ from kodosumi.events import Event
 from kodosumi.runner.spec import AppEnvironment, RunSpec
 from kodosumi.transport import TRANSPORTS, ProducerTicket
 
-TRANSPORTS["recorder"] = "recorder:RecorderTransport"
+TRANSPORTS["recorder"] = "tests.unit.runner.recorder:RecorderTransport"
 
 RECORDS: dict[str, Record] = {}
 

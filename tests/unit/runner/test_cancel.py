@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from recorder import Record, spec_of
 
 from kodosumi.error import ExecutionClosed, TransportLost
 from kodosumi.runner import run as run_module
 from kodosumi.runner.main import Runner, RunOutcome
 from tests.conditions import until
+from tests.unit.runner.recorder import Record, spec_of
 
 flags: dict[str, threading.Event] = {}
 

@@ -16,7 +16,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from recorder import Record, spec_of
+
+from tests.unit.runner.recorder import Record, spec_of
 
 
 async def test_one_print_is_one_event_whatever_its_arguments(serve) -> None:
@@ -119,11 +120,11 @@ async def test_a_child_that_lives_on_does_not_hold_up_the_end(serve) -> None:
         os.close(write)
 
     # The list is shared because a closure that is pickled gets a copy.
-    import test_capture
+    from tests.unit.runner import test_capture
 
     test_capture.entry, test_capture.children = entry, children
     try:
-        served = await serve("test_capture:entry")
+        served = await serve("tests.unit.runner.test_capture:entry")
         assert served.record.payloads("stdout") == ["alive"]
         assert served.outcome.state == "finished"
     finally:
@@ -182,10 +183,10 @@ async def test_prints_of_one_run_never_reach_another(serve, tmp_path) -> None:
 
 
 async def test_a_thread_left_behind_cannot_print_into_the_next_run(serve) -> None:
-    import test_capture
+    from tests.unit.runner import test_capture
 
     test_capture.release = threading.Event()
-    first = await serve("test_capture:leave_a_thread")
+    first = await serve("tests.unit.runner.test_capture:leave_a_thread")
     assert "left-behind" in first.outcome.reason
     assert not first.outcome.reusable
     test_capture.release.set()
@@ -260,7 +261,7 @@ async def test_what_the_control_thread_prints_is_not_the_runs(runner, ticket, re
         release.wait(20)
 
     release.clear()
-    import test_capture
+    from tests.unit.runner import test_capture
 
     test_capture.entry = entry
     serving = asyncio.create_task(runner.run(spec_of(ticket.fid, "test_capture:entry"), ticket))

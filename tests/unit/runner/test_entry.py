@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recorder import spec_of
 
 from kodosumi.error import BadEntryPoint
 from kodosumi.runner.entry import bound, resolve
+from tests.unit.runner.recorder import spec_of
 
 SOURCE = """
 class Flow:

@@ -7,13 +7,13 @@ import gc
 import threading
 
 import pytest
-from recorder import Record
 
 from kodosumi.error import ExecutionClosed, TransportLost, TransportUnavailable
 from kodosumi.events import Event, EventKind
 from kodosumi.runner import mailbox as module
 from kodosumi.runner.mailbox import Mailbox, mailbox_for, open_mailbox
 from tests.conditions import until
+from tests.unit.runner.recorder import Record
 
 
 def event(text: object) -> Event:

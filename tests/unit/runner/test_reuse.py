@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from recorder import spec_of
 
 from kodosumi.runner.main import StaleEnvironment
+from tests.unit.runner.recorder import spec_of
 
 pool: ThreadPoolExecutor | None = None
 hold = threading.Event()

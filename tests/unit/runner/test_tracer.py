@@ -10,12 +10,12 @@ import pickle
 from typing import Any
 
 import pytest
-from recorder import Record
 
 from kodosumi.core import Tracer, TracerMock
 from kodosumi.error import PayloadTooLarge
 from kodosumi.runner.mailbox import mailbox_for, open_mailbox
 from tests.conditions import until
+from tests.unit.runner.recorder import Record
 
 CALLS: list[tuple[str, tuple[Any, ...], list[tuple[str, Any]]]] = [
     ("debug", ("a", "b"), [("debug", "a\nb")]),

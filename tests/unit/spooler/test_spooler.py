@@ -68,7 +68,7 @@ class Bench:
 
     @asynccontextmanager
     async def spooling(self) -> AsyncIterator[Spooler]:
-        spooler = Spooler(self.settings, store=self.store, transport=self.transport, mode=self.mode)
+        spooler = Spooler(self.settings, store=self.store, transport=self.transport, mode=self.mode, sweep_every_s=0.05)
         task = asyncio.create_task(spooler.run())
         try:
             yield spooler

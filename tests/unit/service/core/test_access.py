@@ -11,9 +11,9 @@ import jwt
 import pytest
 from fastapi import FastAPI
 
+from kodosumi.const import TOKEN_KEY
 from kodosumi.service.app import create_app
 from kodosumi.service.context import Panel
-from kodosumi.service.errors import COOKIE
 from kodosumi.service.jwt import SessionTokens
 from kodosumi.service.negotiation import route_methods
 from kodosumi.transport.memory import MemoryTransport
@@ -120,7 +120,7 @@ async def test_forged_and_expired_tokens_are_nobodys(panel: Panel, admin: httpx.
         answer = await client.get("/role/me", headers={"KODOSUMI_API_KEY": token.encode()})
         assert answer.status_code == 401, token
         if token.isascii():
-            answer = await client.get("/role/me", headers={"Cookie": f"{COOKIE}={token}"})
+            answer = await client.get("/role/me", headers={"Cookie": f"{TOKEN_KEY}={token}"})
             assert answer.status_code == 401, token
 
 
@@ -195,7 +195,7 @@ async def test_the_schema_lists_the_published_paths_and_how_to_log_in(alice: htt
     assert document["paths"].keys() >= {"/api/login", "/role", "/outputs/status/{fid}", "/health"}
     assert {scheme["name"] for scheme in document["components"]["securitySchemes"].values()} == {
         "KODOSUMI_API_KEY",
-        COOKIE,
+        TOKEN_KEY,
     }
     assert "422" not in document["paths"]["/role"]["post"]["responses"]
     for page in ("/schema", "/schema/swagger"):

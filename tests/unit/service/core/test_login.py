@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from kodosumi.const import TOKEN_KEY
 from kodosumi.service.app import create_app
-from kodosumi.service.errors import COOKIE
 from kodosumi.service.login import local_path
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -39,7 +39,7 @@ async def test_the_published_curl_line_logs_in(address: str, tmp_path: Path) -> 
         subprocess.run, [*line, f"{address}/api/login"], capture_output=True, text=True, check=True
     )
     assert '"KODOSUMI_API_KEY"' in done.stdout
-    assert COOKIE in Path(jar).read_text()
+    assert TOKEN_KEY in Path(jar).read_text()
 
 
 async def test_a_form_login_goes_on_to_a_local_path_only(client: httpx.AsyncClient) -> None:
@@ -107,11 +107,11 @@ async def test_the_first_page_goes_to_the_flows_once_logged_in(client: httpx.Asy
 
 
 async def test_a_cookie_that_holds_no_more_ends_at_the_login_page_without_a_loop(client: httpx.AsyncClient) -> None:
-    client.cookies.set(COOKIE, "nonsense")
+    client.cookies.set(TOKEN_KEY, "nonsense")
     answer = await client.get("/admin", headers=BROWSER)
     assert (answer.status_code, answer.headers["location"]) == (302, "/")
     assert "Max-Age=0" in answer.headers["set-cookie"]
-    client.cookies.set(COOKIE, "nonsense")
+    client.cookies.set(TOKEN_KEY, "nonsense")
     assert (await client.get("/", headers=BROWSER)).status_code == 200
 
 
@@ -127,7 +127,7 @@ async def test_logging_out_ends_the_session_everywhere(admin: httpx.AsyncClient,
     assert (await client.get("/role/me", headers={"KODOSUMI_API_KEY": key})).status_code == 200
     answer = await admin.post("/logout")
     assert (answer.status_code, answer.content) == (200, b"")
-    assert COOKIE not in admin.cookies
+    assert TOKEN_KEY not in admin.cookies
     assert (await client.get("/role/me", headers={"KODOSUMI_API_KEY": key})).status_code == 401
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from recorder import spec_of
-
 from kodosumi.events import Event, EventKind, ExecutionState, new_fid
 from kodosumi.transport.memory import MemoryTransport
+from tests.unit.runner.recorder import spec_of
 
 
 async def flood(inputs, tracer):
