@@ -250,6 +250,17 @@ def test_text_that_no_database_takes_is_carried_with_marks(admin: httpx.Client, 
     assert answers["/outputs/raw/{}"].json()["dict"]["text"] == "lone \ufffd nul \ufffd \ufffd"
 
 
+@pytest.mark.parametrize("path", ["/login", "/api/login"])
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_credentials_that_are_no_text_are_wrong_credentials(stack: StackProcess, path: str, accept: str) -> None:
+    for name in ("\\ud800", "\\u0000", "a" * 5000, "../../admin", "admin' OR 1=1 --", "{{ 7*7 }}", "\\u202e"):
+        body = f'{{"name": "{name}", "password": "\\ud800", "redirect": "/admin/flow"}}'
+        answer = httpx.post(f"{stack.url}{path}", content=body, headers={"accept": accept}, timeout=60)
+
+        assert answer.status_code == 401, answer.text
+        assert "Invalid name or password" in answer.text
+
+
 @pytest.mark.parametrize("pp", ["0", "-1", "1000000000", "1" + "0" * 40, "1e9", "NaN", "", "ten", "\ufffd"])
 @pytest.mark.parametrize("path", ["/flow", "/timeline", "/timeline/list"])
 def test_a_page_size_that_is_no_page_size_is_refused_or_cut(admin: httpx.Client, path: str, pp: str) -> None:
@@ -523,7 +534,7 @@ def test_a_huge_body_is_refused_before_it_is_read_whole(
 ) -> None:
     status, sent = answer_to_endless_body(stack, method, path, {"content-type": kind, **key_of(admin)})
 
-    assert (status, sent < 32 * 1024 * 1024) == (413, True), (status, sent)
+    assert (status in (400, 413), sent < 32 * 1024 * 1024) == (True, True), (status, sent)
 
 
 def answer_to_endless_body(stack: StackProcess, method: str, path: str, headers: dict[str, str]) -> tuple[int, int]:

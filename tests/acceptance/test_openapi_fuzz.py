@@ -161,8 +161,9 @@ def target(stack: StackProcess, tmp_path_factory: pytest.TempPathFactory) -> Ite
     fid = asyncio.run(put_execution(folder / "data/execution"))
     with app_process(stack, "bad:app") as port, panel_process(stack, folder) as url:
         target = Target(url, fid, f"localhost/{port}/-/echo")
-        with target.admin, registered(target.admin, port):
+        with registered(target.admin, port):
             yield target
+        target.admin.close()
 
 
 @pytest.mark.timeout(400)
