@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ..events import EventKind
+from ..events import EventKind, parsed_json
 from ..markup import markdown_to_html, preformatted, sanitised
 from .ansi import ansi_to_html
 
@@ -59,7 +59,7 @@ def convert(kind: EventKind, payload: str, raw_url: str = "") -> str:
 def result_to_html(payload: str) -> str:
     """A wrapped JSON value (published serialisation) as sanitised HTML; text that is none is shown as it is."""
     try:
-        wrapped = json.loads(payload)
+        wrapped = parsed_json(payload)
     except ValueError:
         return preformatted(payload)
     return _wrapped(wrapped)
@@ -86,7 +86,7 @@ def _text(value: Any) -> str:
 
 
 def _yaml(payload: str) -> str:
-    value = json.loads(payload)
+    value = parsed_json(payload)
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
         [value] = value.values()
     return yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=100).removesuffix("...\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,6 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from ..config import Settings, is_loopback
 from ..const import KODOSUMI_API_KEY, TOKEN_KEY
+from ..events import parsed_json
 from .accounts import authenticated, begin_session, end_session
 from .auth import CurrentUser, api_key_of, user_of_token
 from .context import Panel, PanelContext
@@ -180,7 +180,7 @@ async def _logout(request: Request, panel: Panel, redirect: str | None) -> Respo
 
 async def _credentials(request: Request) -> dict[str, Any]:
     try:
-        given = json.loads(await request.body())
+        given = parsed_json(await request.body())
     except (ValueError, RecursionError):
         try:
             given = dict(await request.form())
