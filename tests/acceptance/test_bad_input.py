@@ -247,7 +247,7 @@ def test_text_that_no_database_takes_is_carried_with_marks(admin: httpx.Client, 
 
     answers = views(admin, fid)
     assert status_of(answers)[0] == "finished"
-    assert answers["/outputs/raw/{}"].json()["dict"]["text"] == "lone \ufffd nul \ufffd \ufffd"
+    assert answers["/outputs/raw/{}"].json()["dict"]["text"] == "lone \ufffd nul \0 \ufffd"
 
 
 @pytest.mark.parametrize("path", ["/login", "/api/login"])

@@ -21,7 +21,7 @@ from playwright.sync_api import expect
 from kodosumi.forms import Model
 from tests.acceptance.agents.hostile import ALL, elements
 from tests.acceptance.agents.process import app_process, registered
-from tests.acceptance.agents.vectors import VECTORS
+from tests.acceptance.agents.vectors import HANDLERS, SCRIPTS, VECTORS
 from tests.acceptance.conftest import BROWSERS, QUIET
 from tests.sse import read_stream
 from tests.stack import StackProcess
@@ -49,11 +49,13 @@ DANGEROUS = """() => {
     if (name === 'meta' && each.httpEquiv) found.push(each.outerHTML);
     if (forbidden.includes(name) && !each.hasAttribute('data-allowed')) found.push(each.outerHTML);
     for (const attribute of each.attributes) {
-      const plain = attribute.value.replace(/[\\u0000-\\u0020]/g, '').toLowerCase();
+      let scheme = '';
+      try { scheme = new URL(attribute.value, document.baseURI).protocol; } catch { /* it leads nowhere */ }
       if (attribute.name.startsWith('on')) found.push(each.outerHTML);
       if (attribute.name === 'style' || attribute.name === 'srcdoc') found.push(each.outerHTML);
-      if (links.includes(attribute.name) && /^(javascript|vbscript|data):/.test(plain)
-        && !/^data:image\\/(png|jpeg|gif|webp)/.test(plain)) found.push(each.outerHTML);
+      if (links.includes(attribute.name) && ['javascript:', 'vbscript:', 'data:'].includes(scheme)) {
+        found.push(each.outerHTML);
+      }
     }
   }
   return found.map((each) => each.slice(0, 300));
@@ -341,7 +343,7 @@ def test_a_page_of_an_app_runs_nothing_in_the_panels_place(
     # The page is the app's own, so its script is there, and the sandbox is what stops it.
     made = Trap(chromium, stack.url).log_in()
     try:
-        for place in range(len(VECTORS)):
+        for place in range(len(SCRIPTS + HANDLERS)):
             made.page.goto(f"{hostile}/page/{place}")
             assert [each for each in made.caught if each.startswith(("ran", "dialog"))] == [], VECTORS[place]
     finally:
@@ -354,15 +356,16 @@ def test_a_user_of_another_site_cannot_be_made_to_post(
     before = admin.get("/role/me").json()["email"]
     made = Trap(chromium, stack.url).log_in()
     form = (
-        f"<form method=post action={stack.url}/admin/routes><input name=email value=evil@evil.example></form>"
-        "<script>document.forms[0].submit()</script>"
+        f"<form method=post action={stack.url}/admin/routes><input name=email value=evil@evil.example>"
+        "<button>win</button></form>"
     )
     try:
         # Another port of this machine is the same site to a browser: it sends the cookie there.
         for site in ("http://localhost:1", "http://evil.example", "http://127.0.0.1:1"):
             made.page.route(f"{site}/trap", lambda route: route.fulfill(body=form, content_type="text/html"))
+            made.page.goto(f"{site}/trap")
             with made.page.expect_response(f"{stack.url}/admin/routes") as refused:
-                made.page.goto(f"{site}/trap", wait_until="commit")
+                made.page.get_by_role("button").click()
             assert refused.value.status in (302, 401, 403)
     finally:
         made.context.close()
