@@ -7,6 +7,7 @@ from .connection import NAMESPACE, Node, attach, attached, survey
 from .facts import publish, published, published_keys
 from .finding import runs_here
 from .head import Head, start_head
+from .watch import membership
 
 __all__ = [
     "NAMESPACE",
@@ -14,6 +15,7 @@ __all__ = [
     "Node",
     "attach",
     "attached",
+    "membership",
     "publish",
     "published",
     "published_keys",

@@ -7,15 +7,23 @@ import atexit
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..config import Settings
 from ..error import ClusterError
+from . import watch
 from .finding import answers, runs_here
 from .head import start_head
+from .watch import membership
 
 NAMESPACE = "kodosumi"
 """Ray namespace of all our named actors."""
+
+RECONNECT_VARIABLE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+RECONNECT_S = "4000000"
+"""As good as never; Ray counts milliseconds in 32 bits."""
 
 _attaching = threading.Lock()
 
@@ -76,7 +84,8 @@ def survey() -> list[Node]:
     import ray
 
     try:
-        nodes = ray.nodes()
+        with membership.call():
+            nodes = ray.nodes()
     except Exception as exc:
         raise ClusterError(f"The Ray cluster does not answer: {exc}") from exc
     return [
@@ -105,7 +114,7 @@ def prepare_authentication() -> None:
 def _is_attached() -> bool:
     import ray
 
-    return bool(ray.is_initialized())
+    return bool(ray.is_initialized()) and not membership.leaving
 
 
 def _attach_for(done: asyncio.Future[None], settings: Settings, start: bool) -> None:
@@ -144,15 +153,41 @@ def _own_head(settings: Settings) -> str:
 
 def _join(address: str) -> None:
     import ray
+    from ray._private import auto_init_hook
 
     if not answers(address):
         raise ClusterError(f"Nothing listens at {address}. Check KODO_RAY_SERVER, or start Ray there.")
     prepare_authentication()
-    # Ray greets at level INFO.
-    logging.getLogger("ray").setLevel(logging.WARNING)
+    log = logging.getLogger("ray")
+    # Ray greets at level INFO, and warns that a thread can't catch SIGTERM, which we want to keep anyway.
+    log.setLevel(logging.ERROR)
+    # A call on a cluster that was left must fail, not start a Ray of its own.
+    auto_init_hook.enable_auto_connect = False
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
+        with _outliving_the_head():
+            ray.init(address=address, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
     except SystemExit as exc:
         raise ClusterError(f"The Ray cluster at {address} does not answer.") from exc
     except Exception as exc:
         raise ClusterError(f"The Ray cluster at {address} cannot be joined: {exc}") from exc
+    finally:
+        log.setLevel(logging.WARNING)
+    watch.begin(address, _attaching)
+
+
+@contextmanager
+def _outliving_the_head() -> Iterator[None]:
+    """Ray ends a process whose cluster is away for this long; ``watch.py`` leaves it before, in order."""
+    from ray._raylet import Config
+
+    if RECONNECT_VARIABLE in os.environ:
+        yield
+        return
+    # Taken back at once: no child of ours, a Ray above all, shall inherit it.
+    os.environ[RECONNECT_VARIABLE] = RECONNECT_S
+    try:
+        # Ray read its configuration when it was imported.
+        Config.initialize("")
+        yield
+    finally:
+        os.environ.pop(RECONNECT_VARIABLE)

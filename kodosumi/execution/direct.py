@@ -49,6 +49,7 @@ class DirectMode:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool: Any = None
+        self._generation = -1
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DirectMode:
@@ -82,8 +83,8 @@ class DirectMode:
     async def restarted(self) -> None:
         pool = await self._connected()
         try:
-            await pool.watch.remote()
-        except RayError:
+            await _answer(pool, lambda pool: pool.watch.remote())
+        except (ClusterError, RayError):
             self._pool = None
 
     async def close(self) -> None:
@@ -92,10 +93,14 @@ class DirectMode:
     async def _ask(self, call: Callable[[Any], Awaitable[Answer]]) -> Answer:
         pool = await self._connected()
         try:
-            return await asyncio.wait_for(call(pool), ANSWER_TIMEOUT_S)
+            answer: Answer = await asyncio.wait_for(_answer(pool, call), ANSWER_TIMEOUT_S)
+            return answer
         except RayActorError as exc:
             self._pool = None
             raise LaunchUnavailable("The cluster's runner pool was restarted. Try again.") from exc
+        except ClusterError as exc:
+            self._pool = None
+            raise LaunchUnavailable(str(exc)) from exc
         except (RayError, TimeoutError) as exc:
             if isinstance(exc, LaunchUnavailable):
                 raise
@@ -103,29 +108,34 @@ class DirectMode:
             raise LaunchUnavailable("The cluster's runner pool does not answer. Is Ray running?") from exc
 
     async def _connected(self) -> Any:
-        if self._pool is None:
+        if self._pool is None or self._generation != cluster.membership.generation:
             try:
                 await cluster.attached(self._settings)
-                self._pool = await asyncio.to_thread(_get_or_make_pool, _pool_settings(self._settings))
+                # Before: a cluster that is left meanwhile makes it outdated, never the other way round.
+                self._generation = cluster.membership.generation
+                self._pool = await cluster.membership.blocking(_get_or_make_pool, _pool_settings(self._settings))
             except (ClusterError, RayError, ValueError) as exc:
                 raise LaunchUnavailable(f"The Ray cluster cannot be used: {exc}") from exc
         return self._pool
 
 
+async def _answer(pool: Any, call: Callable[[Any], Any]) -> Any:
+    with cluster.membership.call():
+        reference = call(pool)
+    return await cluster.membership.reply(reference)
+
+
 def _get_or_make_pool(settings: Settings) -> Any:
-    return (
-        ray.remote(RunnerPool)
-        .options(
-            name=POOL_NAME,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            max_restarts=-1,
-            max_concurrency=POOL_CALLS,
-        )
-        .remote(settings)
+    pool = ray.remote(RunnerPool).options(
+        name=POOL_NAME,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_concurrency=POOL_CALLS,
     )
+    return pool.remote(settings)
 
 
 def _pool_settings(settings: Settings) -> Settings:

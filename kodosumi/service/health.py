@@ -117,7 +117,7 @@ async def ray_nodes(panel: Panel) -> list[dict[str, Any]]:
     from .. import cluster
 
     await cluster.attached(panel.settings)
-    return [asdict(node) for node in await asyncio.to_thread(cluster.survey)]
+    return [asdict(node) for node in await cluster.membership.blocking(cluster.survey)]
 
 
 @router.get("/live")

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "admin" / "templates"
 MAX_CONNECTIONS = 500
-FIRST_RETRY_S = 1.0
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 5.0
 PUBLISH_AGAIN_S = 30.0
 
 
@@ -142,15 +142,15 @@ async def _publish_identity(panel: Panel) -> None:
     while True:
         try:
             await cluster.attached(panel.settings)
-            if await asyncio.to_thread(cluster.published, key) != value:
-                await asyncio.to_thread(cluster.publish, key, value)
+            if await cluster.membership.blocking(cluster.published, key) != value:
+                await cluster.membership.blocking(cluster.publish, key, value)
                 logger.info("identity key %s published on the cluster", panel.identity.key_id)
             retry_s = FIRST_RETRY_S
             await asyncio.sleep(PUBLISH_AGAIN_S)
         except Exception as exc:
             logger.debug("identity key not published yet: %s", exc)
             await asyncio.sleep(retry_s)
-            retry_s = min(retry_s * 2, PUBLISH_AGAIN_S)
+            retry_s = min(retry_s * 2, LAST_RETRY_S)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -94,53 +94,72 @@ class RayLinks:
         self._wanted = queues
         self._bounds = bounds
         self._namespace = namespace
-        self._settings = settings
+        self._settings = settings or process_settings()
         self._found: Sequence[QueueLink] = ()
         self._finding = threading.Lock()
 
     async def all(self) -> Sequence[QueueLink]:
         if not self._found:
             try:
-                await cluster.attached(self._settings or process_settings())
-                await asyncio.to_thread(self._find)
+                await cluster.attached(self._settings)
+                await cluster.membership.blocking(self._find)
             except (ClusterError, RayError, ValueError, ConnectionError) as exc:
                 raise TransportUnavailable(f"The event queues cannot be found: {exc}") from exc
         return self._found
 
     def _find(self) -> None:
+        # Outside the lock: it may never return from a cluster that is gone.
+        count = agreed_count(self._wanted, self._namespace)
         with self._finding:
             if not self._found:
-                count = agreed_count(self._wanted, self._namespace)
-                self._found = [RayLink(index, self._bounds, self._namespace) for index in range(count)]
+                self._found = [RayLink(n, count, self._bounds, self._namespace, self._settings) for n in range(count)]
 
 
 class RayLink:
-    """Calls one queue actor; makes it when it's missing."""
+    """Calls one queue actor; makes it when it's missing, on whatever cluster is there.
 
-    def __init__(self, index: int, bounds: Bounds, namespace: str) -> None:
+    Args:
+        index: its number. count: of all queues, as agreed on the cluster.
+    """
+
+    def __init__(self, index: int, count: int, bounds: Bounds, namespace: str, settings: Settings) -> None:
         self._index = index
+        self._count = count
         self._bounds = bounds
         self._namespace = namespace
+        self._settings = settings
         self._actor: Any = None
+        self._generation = -1
 
     async def call(self, method: str, *args: Any) -> Any:
+        answer = None
         try:
-            if self._actor is None:
-                self._actor = await asyncio.to_thread(get_or_make, self._index, self._bounds, self._namespace)
-            answer = getattr(self._actor, method).remote(*args)
-        except (RayError, ValueError, ConnectionError) as exc:
-            self._actor = None
-            raise TransportUnavailable(f"The event queue cannot be reached: {exc}") from exc
-        try:
-            return await answer
+            if self._actor is None or self._generation != cluster.membership.generation:
+                await self._connect()
+            with cluster.membership.call():
+                answer = getattr(self._actor, method).remote(*args)
+            return await cluster.membership.reply(answer)
         except RayActorError as exc:
             # It restarts by itself, unless someone has removed it for good: then it's made anew.
             self._actor = None
             raise TransportUnavailable("The event queue was restarted or is away.") from exc
-        except RayError as exc:
-            raise TransportUnavailable(f"The event queue did not answer: {exc}") from exc
+        except (ClusterError, RayError, ValueError, ConnectionError) as exc:
+            self._actor = None
+            raise TransportUnavailable(f"The event queue cannot be reached: {exc}") from exc
         except asyncio.CancelledError:
             # Nobody waits for the answer: a held call must not take or bring anything any more.
-            with contextlib.suppress(RayError, ValueError):
-                ray.cancel(answer)
+            with contextlib.suppress(ClusterError, RayError, ValueError), cluster.membership.call():
+                if answer is not None:
+                    ray.cancel(answer)
             raise
+
+    async def _connect(self) -> None:
+        await cluster.attached(self._settings)
+        # Before: a cluster that is left meanwhile makes it outdated, never the other way round.
+        self._generation = cluster.membership.generation
+        self._actor = await cluster.membership.blocking(self._get_or_make)
+
+    def _get_or_make(self) -> Any:
+        # A new cluster knows nothing of an agreement yet.
+        agreed_count(self._count, self._namespace)
+        return get_or_make(self._index, self._bounds, self._namespace)
