@@ -75,7 +75,7 @@ def test_two_hundred_launches_at_once_finish_or_are_refused_and_none_is_lost(pla
     assert len(fids) == LAUNCHES - len(refused)
     for fid, told in fids.items():
         events = plant.stream(fid)
-        assert texts(events, "final") == [f'{{"int": {told}}}']
+        assert texts(events, "final") == [f'{{"int": {told}}}'], texts(events, "error")
         assert numbers(events) == list(range(told))
     listed = plant.client.get("/timeline", params={"pp": 1}).json()["total"]
     assert listed == len(fids) + 1, "a refused launch leaves no execution behind"
