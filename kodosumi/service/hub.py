@@ -201,7 +201,7 @@ class Hub:
             try:
                 changed = await feed.wait()
             except TransportUnavailable as exc:
-                if self._feed_works:
+                if self._feed_works and not self._ended:
                     logger.warning("the commit feed broke, reading what is followed at intervals: %s", exc)
                 self._feed_works = False
             except Exception:
