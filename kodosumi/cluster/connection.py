@@ -15,7 +15,7 @@ from ..config import Settings
 from ..error import ClusterError
 from . import watch
 from .finding import answers, runs_here
-from .head import start_head
+from .head import Head, start_head
 from .watch import membership
 
 NAMESPACE = "kodosumi"
@@ -147,8 +147,16 @@ def _own_head(settings: Settings) -> str:
         if address is None:
             raise
         return address
-    atexit.register(head.stop)
+    atexit.register(_end_own, head)
     return head.address
+
+
+def _end_own(head: Head) -> None:
+    """Leaves before it goes, or the process would complain at its end that its cluster is gone."""
+    import ray
+
+    ray.shutdown()
+    head.stop()
 
 
 def _join(address: str) -> None:
