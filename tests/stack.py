@@ -64,14 +64,13 @@ class StackProcess:
             **(environment or {}),
         }
         self.environment = {name: value for name, value in merged.items() if value is not None}
-        self.lines: list[str] = []
+        self._written: list[bytes] = []
         self.process = subprocess.Popen(
             [str(KOCO), "start", *arguments],
             cwd=folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -88,7 +87,7 @@ class StackProcess:
     @property
     def output(self) -> str:
         """What it has written so far."""
-        return "".join(self.lines)
+        return b"".join(self._written).decode(errors="replace")
 
     def until_ready(self) -> StackProcess:
         """Returns when it says that it is ready.
@@ -135,9 +134,10 @@ class StackProcess:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                self.lines.append(line)
+        # As it comes, not line by line: what has begun is said on a line that isn't over.
+        with self.process.stdout as stream:
+            while written := os.read(stream.fileno(), 65_536):
+                self._written.append(written)
 
 
 def private_ray(temp_dir: Path) -> dict[str, str | None]:

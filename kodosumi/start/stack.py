@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -27,7 +28,7 @@ from .console import say, step
 from .lifeline import CANCEL_RUNS, CANCELLED
 from .ports import owner_of, port_taken
 
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 300.0
 CANCEL_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 RAY_CHECK_S = 2.0
@@ -60,6 +61,7 @@ class Stack:
         self._apps = list(apps)
         self._app_dir = app_dir.absolute()
         self._head: cluster.Head | None = None
+        self._ray_start: asyncio.Task[cluster.Head] | None = None
         self._children: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
@@ -98,7 +100,7 @@ class Stack:
             await child.start()
         for child in self._children:
             with step(f"starting {child.name}"):
-                await asyncio.wait_for(self._ready(child), READY_TIMEOUT_S)
+                await self._ready_in_time(child)
         self._keepers = [asyncio.create_task(child.keep_alive()) for child in self._children]
         self._greet()
 
@@ -119,10 +121,18 @@ class Stack:
             address = joined
         else:
             with step("starting Ray"):
-                head = await asyncio.to_thread(cluster.start_head, self._settings)
-            self._head, address = head, head.address
+                # Shielded: a start of Ray can't be called off, so whoever ends us waits for it.
+                self._ray_start = asyncio.create_task(asyncio.to_thread(cluster.start_head, self._settings))
+                self._head = await asyncio.shield(self._ray_start)
+            address = self._head.address
         self._settings = self._settings.model_copy(update={"ray_server": address})
         self._settings.model_fields_set.add("ray_server")
+
+    async def _ready_in_time(self, child: Child) -> None:
+        try:
+            await asyncio.wait_for(self._ready(child), READY_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise KodosumiError(f"{child.name} was not ready within {READY_TIMEOUT_S:.0f} s") from exc
 
     async def _ready(self, child: Child) -> None:
         if child.name != "panel":
@@ -196,10 +206,11 @@ class Stack:
     # ending --------------------------------------------------------------------------------------------------------
 
     async def _end(self, starting: asyncio.Task[None]) -> None:
-        if not starting.done():
-            # A Ray that is just being started can't be called off: it's ended once it's there.
-            starting.cancel()
+        starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
+        if self._ray_start is not None and self._head is None:
+            with suppress(ClusterError):
+                self._head = await self._ray_start
         for keeper in self._keepers:
             keeper.cancel()
         by_name = {child.name: child for child in self._children}

@@ -139,3 +139,28 @@ def test_a_terminated_start_ends_like_an_interrupted_one(ray_cluster: str, tmp_p
 
         assert stack.process.wait(60) == 0
         assert stack.processes() == []
+
+
+@pytest.mark.fault
+async def test_a_second_ctrl_c_ends_at_once(ray_cluster: str, tmp_path: Path) -> None:
+    with StackProcess(tmp_path) as stack:
+        stack.until_ready()
+
+        stack.process.send_signal(signal.SIGINT)
+        await until(lambda: "once more ends at once" in stack.output)
+        stack.process.send_signal(signal.SIGINT)
+
+        assert stack.process.wait(60) in {0, 130}
+        await until(stack.processes, lambda left: left == [])
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(400)
+async def test_ctrl_c_while_ray_is_starting_leaves_nothing(ray_dir: Path, tmp_path: Path) -> None:
+    with StackProcess(tmp_path, [], private_ray(ray_dir)) as stack:
+        await until(lambda: "starting Ray" in stack.output)
+
+        stack.process.send_signal(signal.SIGINT)
+
+        assert stack.process.wait(120) == 0
+        await until(stack.processes, lambda left: left == [])
