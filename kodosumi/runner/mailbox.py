@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 from ..error import ExecutionClosed, TransportLost, TransportUnavailable
 from ..events import Event
 from ..transport import EventProducer, ProducerTicket
+from ..transport.ending import told_of_loss
 from .shipping import shipping_loop, spawn, transport_of
 
 logger = logging.getLogger(__name__)
@@ -250,6 +251,8 @@ class Mailbox:
         return batch if self._shipping else []
 
     async def _deliver(self, batch: list[Event]) -> None:
+        # The end may have been posted before it was known that something is lost.
+        batch = told_of_loss(batch) if self.failure is not None else batch
         while True:
             try:
                 await self._producer().put(batch)
@@ -260,6 +263,7 @@ class Mailbox:
             except TransportLost as exc:
                 # The producer is at the new epoch now; what is at hand still goes, and the run's end will say so.
                 self._fail(exc)
+                batch = told_of_loss(batch)
             except ExecutionClosed as exc:
                 self._die(exc)
                 return

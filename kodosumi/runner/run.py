@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..error import ExecutionClosed, PayloadTooLarge
 from ..events import Event, EventKind, ExecutionState
 from ..transport import ProducerTicket
+from ..transport.ending import LOSS_NOTICE
 from .capture import Capture
 from .mailbox import open_mailbox
 from .spec import RunSpec
@@ -18,8 +19,6 @@ from .usercode import Outcome, UserCode
 
 GRACE_S = 5.0
 """Time for user code to clean up after a cancel."""
-
-LOSS_NOTICE = "The event queue was restarted: events of this run were lost."
 
 MAX_ERROR_CHARS = 100_000
 """Longest traceback text; the middle of a longer one is left out."""
@@ -89,7 +88,9 @@ class Run:
         finally:
             await self._mailbox.close()
         reason = self._why_unfit(restored)
-        return RunOutcome(ExecutionState(ended[-1].payload), not reason, reason)
+        # Events may have been lost after the end was made up, which made it another one.
+        state = ExecutionState.ERROR if self._mailbox.failure else ExecutionState(ended[-1].payload)
+        return RunOutcome(state, not reason, reason)
 
     async def _call(self) -> bool:
         """Calls user code under capture; True when the process's streams are as they were."""

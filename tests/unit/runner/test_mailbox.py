@@ -12,6 +12,7 @@ from kodosumi.error import ExecutionClosed, TransportLost, TransportUnavailable
 from kodosumi.events import Event, EventKind
 from kodosumi.runner import mailbox as module
 from kodosumi.runner.mailbox import Mailbox, mailbox_for, open_mailbox
+from kodosumi.transport.ending import LOSS_NOTICE
 from tests.conditions import until
 from tests.unit.runner.recorder import Record
 
@@ -95,6 +96,23 @@ async def test_a_loss_is_told_and_what_is_at_hand_still_goes(ticket, record: Rec
     await mailbox.shipped()
     assert record.payloads("debug") == ["a"]
     assert [type(exc) for exc in told] == [TransportLost]
+
+
+@pytest.mark.parametrize("posted_before", [True, False])
+async def test_an_end_that_was_made_up_before_a_loss_was_known_says_so(
+    ticket, record: Record, posted_before: bool
+) -> None:
+    mailbox = Mailbox(ticket)
+    record.blocked = True
+    record.failures = [TransportLost("lost")]
+    if not posted_before:
+        mailbox.post([event("a")])
+        await until(lambda: not mailbox._buffer)
+    mailbox.seal([event("b"), Event.now(EventKind.FINAL, "{}"), Event.now(EventKind.STATUS, "finished")])
+    record.blocked = False
+    await mailbox.shipped()
+    assert record.pairs[-3:] == [("debug", "b"), ("error", LOSS_NOTICE), ("status", "error")]
+    assert record.payloads("final") == []
 
 
 async def test_after_the_executions_end_nothing_is_taken(ticket, record: Record) -> None:
