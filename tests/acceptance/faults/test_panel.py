@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,6 +16,7 @@ from tests.sse import Message
 pytestmark = pytest.mark.fault
 
 LAUNCHES = 200
+LIMITS = httpx.Limits(max_connections=LAUNCHES)
 
 
 def read_until_broken(told: Iterator[Message], plant: Plant, kill_after: int) -> list[Message]:
@@ -64,10 +65,21 @@ def test_a_run_that_blocks_its_loop_is_ended_by_a_deletion(plant: Plant) -> None
     assert plant.client.get("/timeline/list", params={"q": fid}).json()["items"] == []
 
 
+async def all_at_once(plant: Plant) -> list[httpx.Response]:
+    """The answers to launches that nobody waits for before the next."""
+    async with httpx.AsyncClient(
+        base_url=plant.url, cookies=plant.client.cookies, timeout=120, limits=LIMITS
+    ) as client:
+
+        async def ask(number: int) -> httpx.Response:
+            return await client.post(plant.form, json={"entry": "count", "inputs": f'{{"n": {number % 7}}}'})
+
+        return await asyncio.gather(*map(ask, range(LAUNCHES)))
+
+
 def test_two_hundred_launches_at_once_finish_or_are_refused_and_none_is_lost(plant: Plant) -> None:
     plant.stream(plant.launch("count", n=1))
-    with ThreadPoolExecutor(LAUNCHES) as pool:
-        answers = list(pool.map(lambda number: plant.ask("count", n=number % 7), range(LAUNCHES)))
+    answers = asyncio.run(all_at_once(plant))
 
     refused = [answer for answer in answers if answer.status_code != 200]
     assert {answer.status_code for answer in refused} <= {503}
