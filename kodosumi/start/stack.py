@@ -92,15 +92,20 @@ class Stack:
         await self._provide_ray(joined)
         # On this terminal progress and trouble only, unless a level was asked for; the log files have the rest.
         environment = {**os.environ, **TERMINAL_LEVELS, **environment_of(self._settings)}
-        self._children = [Child("spooler", [], environment), Child("panel", [], environment)]
+        panel = Child("panel", [], environment)
+        self._children = [Child("spooler", [], environment)]
         if self._apps:
             self._children.append(Child("apps", self._apps, environment, folder=self._app_dir))
-        # All at once: each waits for something else most of the time.
         for child in self._children:
             await child.start()
         for child in self._children:
             with step(f"starting {child.name}"):
                 await self._ready_in_time(child)
+        # Last, so that it finds the apps it registers.
+        self._children.append(panel)
+        with step("starting panel"):
+            await panel.start()
+            await self._ready_in_time(panel)
         self._keepers = [asyncio.create_task(child.keep_alive()) for child in self._children]
         self._greet()
 
