@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,6 +25,13 @@ from tests.stack import KOCO, free_port
 
 FOLDER = Path(__file__).parent
 DEADLINE_S = 120.0
+LIST_NAMES = """
+import ray
+from kodosumi import cluster
+from kodosumi.config import load_settings
+cluster.attach(load_settings())
+print(*(one["name"] for one in ray.util.list_named_actors(all_namespaces=True)))
+"""
 
 
 def wait_for(read: Callable[[], Any], holds: Callable[[Any], object] = bool, deadline_s: float = DEADLINE_S) -> Any:
@@ -131,7 +139,8 @@ class Plant:
         self.spooler = self.another_spooler("spooler")
         uvicorn = [sys.executable, "-m", "uvicorn", "app:app", "--app-dir", str(FOLDER), "--log-level", "warning"]
         self.app = Service("app", [*uvicorn, "--port", str(self.app_port)], folder, self.environment)
-        self._client = httpx.Client(base_url=self.url, timeout=90)
+        self._threads = threading.local()
+        self._clients: list[httpx.Client] = []
 
     def another_spooler(self, name: str) -> Service:
         """A spooler of the same settings, not started."""
@@ -139,10 +148,14 @@ class Plant:
 
     @property
     def client(self) -> httpx.Client:
-        """A client of the first operator."""
-        if not self._client.cookies:
-            self._client.post("/api/login", json={"name": "admin", "password": "admin"}).raise_for_status()
-        return self._client
+        """A client of the first operator, each thread's own."""
+        if not hasattr(self._threads, "client"):
+            client = httpx.Client(base_url=self.url, timeout=90)
+            self._clients.append(client)
+            client.post("/api/login", json={"name": "admin", "password": "admin"}).raise_for_status()
+            self._threads.client = client
+        found: httpx.Client = self._threads.client
+        return found
 
     def start(self) -> None:
         """Starts all three and returns when the panel finds everything well and the app registered."""
@@ -157,7 +170,8 @@ class Plant:
 
     def stop(self) -> None:
         """Ends all three."""
-        self._client.close()
+        for client in self._clients:
+            client.close()
         for service in (self.app, self.panel, self.spooler):
             if service.alive:
                 service.end()
@@ -255,3 +269,16 @@ def actor(head: Head, name: str) -> psutil.Process:
     """The only actor of a class, once it's there."""
     found: list[psutil.Process] = wait_for(lambda: actors(head, name), lambda processes: len(processes) == 1)
     return found[0]
+
+
+def named_actors(head: Head) -> list[str]:
+    """The names of all living actors of ours that a Ray knows; asked by a process that joins it."""
+    asked = subprocess.run(
+        [sys.executable, "-c", LIST_NAMES],
+        env={**os.environ, "KODO_RAY_SERVER": head.address},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
+    )
+    return asked.stdout.split()

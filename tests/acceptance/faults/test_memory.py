@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from kodosumi.cluster import Head
-from tests.acceptance.faults.plant import Plant, actor, actors, wait_for
+from tests.acceptance.faults.plant import Plant, actor, named_actors, wait_for
 
 pytestmark = pytest.mark.fault
 
@@ -48,9 +48,7 @@ def test_promise_5_memory_is_flat_and_no_process_is_left_over(plant: Plant, head
     print(f"{runs} runs;", {name: (first[name] >> 10, second[name] >> 10) for name in parts})
     grown = {name: second[name] for name in parts if second[name] > first[name] * GROWTH + SLACK_BYTES}
     assert grown == {}, (first, second)
-    assert plant.health().json()["parts"]["runs"]["busy_processes"] == 0
     figures = plant.health().json()["parts"]["runs"]
-    wait_for(
-        lambda: len(actors(head, "Runner")) - len(actors(head, "RunnerPool")), lambda living: living <= AT_ONCE + 2
-    )
-    assert figures["waiting"] == 0
+    assert (figures["waiting"], figures["busy_processes"]) == (0, 0)
+    names = wait_for(lambda: named_actors(head), lambda found: len(found) <= 2 + AT_ONCE + 2)
+    assert {"pool", "queue-0"} <= set(names), names
