@@ -30,7 +30,7 @@ from tests.acceptance.agents.process import app_process, registered
 from tests.conditions import until
 from tests.stack import KOCO, StackProcess, free_port
 
-EXAMPLES = 6
+EXAMPLES = 5
 """Requests per operation, mode and kind of path."""
 
 METHODS = ("GET", "HEAD", "OPTIONS", "PATCH", "PUT", "POST", "DELETE")
