@@ -31,7 +31,7 @@ from .config import process_settings
 from .const import KODOSUMI_LAUNCH, KODOSUMI_URL, hyphened
 from .endpoint import EndpointMeta, meta_from_stack, meta_of
 from .error import BadEntryPoint, BadInputs, LaunchError, LaunchUnavailable
-from .events import new_fid
+from .events import new_fid, storable
 from .execution import ExecutionMode, connect_mode
 from .identity import ANONYMOUS
 from .runner.payload import wrap
@@ -139,7 +139,7 @@ def _spec(
         entry_point=_portable(entry_point),
         inputs=_pickled_inputs(inputs),
         inputs_payload=wrap(inputs),
-        meta_payload=json.dumps({"dict": published}, default=str),
+        meta_payload=storable(json.dumps({"dict": published}, default=str, ensure_ascii=False)),
         panel_url=panel_url,
         app_url=app_url,
     )

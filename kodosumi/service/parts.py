@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http.cookiejar
 import logging
 import ssl
@@ -110,6 +111,12 @@ async def opened_database(settings: Settings) -> AsyncGenerator[AdminDatabase]:
         await database.close()
 
 
+@functools.cache
+def _trusted_certificates() -> ssl.SSLContext:
+    # Reading them takes as long as the rest of a start.
+    return ssl.create_default_context()
+
+
 def _http_client(settings: Settings) -> httpx.AsyncClient:
     # One client serves all users: a cookie that an app sets for one of them must never go out for another.
     no_cookies = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
@@ -118,7 +125,7 @@ def _http_client(settings: Settings) -> httpx.AsyncClient:
         follow_redirects=False,
         timeout=settings.proxy_timeout,
         limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=50),
-        verify=ssl.create_default_context(),
+        verify=_trusted_certificates(),
         trust_env=False,
     )
 

@@ -18,7 +18,7 @@ from kodosumi.execution.memory import MemoryMode
 from kodosumi.service.app import create_app
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.transport.memory import MemoryTransport
-from tests.unit.service.flow.apps import FLOW, Source
+from tests.integration.panel.flow.apps import FLOW, Source
 
 pytestmark = pytest.mark.browser
 

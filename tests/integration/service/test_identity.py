@@ -13,7 +13,7 @@ from kodosumi.service.app import create_app
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
-from tests.unit.service.people import logged_in
+from tests.integration.panel.people import logged_in
 
 OWN = "http://localhost:3370"
 

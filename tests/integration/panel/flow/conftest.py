@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.service.flow.apps import Source
+from tests.integration.panel.flow.apps import Source
 
 
 @pytest.fixture

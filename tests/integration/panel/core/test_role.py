@@ -13,7 +13,7 @@ from kodosumi.config import load_settings
 from kodosumi.service.accounts import all_roles, ensure_first_operator
 from kodosumi.service.context import Panel
 from kodosumi.service.database import AdminDatabase
-from tests.unit.service.people import PASSWORD, logged_in
+from tests.integration.panel.people import PASSWORD, logged_in
 
 NEW = {"name": "carol", "email": "carol@example.com", "password": "secret"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.service.flow.apps import Source, flow_app, register
+from tests.integration.panel.flow.apps import Source, flow_app, register
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}'
 

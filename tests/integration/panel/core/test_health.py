@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from kodosumi.error import StoreUnavailable
 from kodosumi.service import health
 from kodosumi.service.context import Panel
-from tests.unit.service.idle import IdleTransport
+from tests.integration.panel.idle import IdleTransport
 
 PUBLISHED = {"kodosumi_version", "python_version", "ray_version", "ray_status", "spooler_status"}
 

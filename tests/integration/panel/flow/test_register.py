@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from kodosumi.service.app import create_app
 from kodosumi.service.flow import fetch
 from tests.conditions import until
-from tests.unit.service.flow.apps import FLOW, Source, flow_app, register
+from tests.integration.panel.flow.apps import FLOW, Source, flow_app, register
 
 
 async def summaries(client: httpx.AsyncClient, **query: Any) -> list[str]:

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
 from kodosumi import forms
-from tests.unit.service.flow.apps import FID, FLOW, Source, register
+from tests.integration.panel.flow.apps import FID, FLOW, Source, register
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 

@@ -20,7 +20,7 @@ from kodosumi.service.context import Panel
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
-from tests.unit.service.people import logged_in, new_user
+from tests.integration.panel.people import logged_in, new_user
 
 ADDRESS = "http://localhost:3370"
 

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from kodosumi.identity import verified_user
 from kodosumi.service.context import Panel
-from tests.unit.service.flow.apps import FID, FLOW, Source, echo_app, flow_app, register
+from tests.integration.panel.flow.apps import FID, FLOW, Source, echo_app, flow_app, register
 
 
 @pytest.fixture
