@@ -18,8 +18,11 @@ from .tasks import BackgroundTasks
 
 logger = logging.getLogger(__name__)
 
-SPAWN_PATIENCE_S = 0.1
-"""How long a run waits for a busy process to become free before another is started for it."""
+STANDSTILL_S = 0.2
+"""So long no busy process became free: those that wait need another one."""
+
+LONGEST_WAIT_S = 1.5
+"""A run that waits so long has another process started for it, however fast the others are served."""
 
 SPARE_AFTER_S = 0.5
 """A run this long is no short one: another warm process is made ready meanwhile."""
@@ -36,7 +39,9 @@ class Shelf:
         idle, busy: processes ready and at work.
         starting: how many are being started.
         failures: starts that failed in a row.
+        handed_at: clock (monotonic seconds) when a process was last given a run.
         wanted_until: clock (monotonic seconds) until which warm processes are kept.
+        alarm: the next look at what waits; one at a time, however many wait.
     """
 
     environment: AppEnvironment | None = None
@@ -44,7 +49,9 @@ class Shelf:
     busy: set[RunnerProcess] = field(default_factory=set)
     starting: int = 0
     failures: int = 0
+    handed_at: float = 0.0
     wanted_until: float = 0.0
+    alarm: asyncio.TimerHandle | None = None
 
 
 class ProcessStock:
@@ -98,7 +105,9 @@ class ProcessStock:
             return None
         process = shelf.idle.pop()
         shelf.busy.add(process)
-        _later(SPARE_AFTER_S, lambda: self.keep_warm(key))
+        shelf.handed_at = time.monotonic()
+        runs = process.runs
+        _later(SPARE_AFTER_S, lambda: self._spare(process, runs))
         return process
 
     def give_back(self, process: RunnerProcess, *, reusable: bool) -> None:
@@ -125,15 +134,19 @@ class ProcessStock:
         _later(wanted_s + 1.0, self._retire)
 
     def demand(self, key: str, waiting_since: float) -> None:
-        """Starts one more process for a run that waits, unless a busy one may be free in a moment.
+        """Starts one more process for a run that waits, unless busy ones become free by themselves.
+
+        Starting costs a core for a second, in which a warm process serves dozens of short runs.
 
         Args:
             key: the environment. waiting_since: clock (monotonic seconds) when the run began to wait.
         """
         shelf = self._shelves[key]
-        patience = SPAWN_PATIENCE_S - (time.monotonic() - waiting_since) if shelf.busy else 0.0
+        served_since = max(waiting_since, shelf.handed_at)
+        due = min(served_since + STANDSTILL_S, waiting_since + LONGEST_WAIT_S) if shelf.busy else 0.0
+        patience = due - time.monotonic()
         if patience > 0:
-            _later(patience, self._on_ready)
+            self._look_again(shelf, patience)
         elif self._may_start():
             self._start(shelf)
 
@@ -146,6 +159,20 @@ class ProcessStock:
         while missing > 0 and self._may_start():
             self._start(shelf)
             missing -= 1
+
+    def _look_again(self, shelf: Shelf, delay_s: float) -> None:
+        if shelf.alarm is None:
+            shelf.alarm = asyncio.get_running_loop().call_later(delay_s, self._alarmed, shelf)
+
+    def _alarmed(self, shelf: Shelf) -> None:
+        shelf.alarm = None
+        self._on_ready()
+
+    def _spare(self, process: RunnerProcess, runs: int) -> None:
+        """Makes another process ready when this one is still at the run it was given."""
+        shelf = self._shelves.get(process.key)
+        if shelf is not None and process in shelf.busy and process.runs <= runs + 1:
+            self.keep_warm(process.key)
 
     def _may_start(self) -> bool:
         """Starting costs a core for a second, so as many at once as the cluster has cores."""
