@@ -1,4 +1,4 @@
-"""A Ray for the fault tests, and on it a plant for each test."""
+"""A Ray for the fault tests, and on it the plant that they kill parts of."""
 
 from __future__ import annotations
 
@@ -36,9 +36,27 @@ def head() -> Iterator[Head]:
     shutil.rmtree(temp_dir, ignore_errors=True)
 
 
+@pytest.fixture(scope="package")
+def standing_plant(head: Head, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """The plant that most tests use one after the other; not started."""
+    plant = Plant(tmp_path_factory.mktemp("plant"), head.address)
+    yield plant
+    plant.stop()
+
+
 @pytest.fixture
-def make_plant(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakePlant]:
-    """Makes plants, not started, and ends them after the test; shows their logs when it failed."""
+def plant(standing_plant: Plant) -> Iterator[Plant]:
+    """A plant that works, whatever the test before has killed."""
+    standing_plant.start()
+    yield standing_plant
+    standing_plant.show_logs()
+
+
+@pytest.fixture
+def make_plant(standing_plant: Plant, tmp_path: Path) -> Iterator[MakePlant]:
+    """Makes plants, not started, and ends them after the test."""
+    # Its spooler would read the new plant's events.
+    standing_plant.stop()
     plants: list[Plant] = []
 
     def make(*args: object, **settings: object) -> Plant:
@@ -54,14 +72,8 @@ def make_plant(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeP
 
 
 @pytest.fixture
-def plant(make_plant: MakePlant, head: Head) -> Plant:
-    """A plant that works."""
-    made = make_plant(head.address)
-    made.start()
-    return made
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """Where agents look for a file that ends them."""
-    return tmp_path / "gate"
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """Where agents look for a file that ends them; it is there after the test, whatever became of that."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()

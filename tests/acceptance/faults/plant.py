@@ -158,9 +158,10 @@ class Plant:
         return found
 
     def start(self) -> None:
-        """Starts all three and returns when the panel finds everything well and the app registered."""
+        """Starts what doesn't run and returns when the panel finds everything well and serves the app."""
         for service in (self.spooler, self.panel, self.app):
-            service.start()
+            if not service.alive:
+                service.start()
         self.until_well()
 
     def until_well(self) -> None:
@@ -172,6 +173,7 @@ class Plant:
         """Ends all three."""
         for client in self._clients:
             client.close()
+        self._clients, self._threads = [], threading.local()
         for service in (self.app, self.panel, self.spooler):
             if service.alive:
                 service.end()

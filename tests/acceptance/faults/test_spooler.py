@@ -34,23 +34,32 @@ def test_a_spooler_killed_in_a_burst_loses_nothing_and_stores_nothing_twice(plan
 def test_a_paused_spooler_that_wakes_behind_its_successor_stores_nothing_twice(plant: Plant, gate: Path) -> None:
     fid = plant.launch("burst", gate=str(gate))
     plant.stored(fid, "result", 1_000)
-    plant.spooler.send(signal.SIGSTOP)
-    before = len(plant.rows(fid))
     successor = plant.another_spooler("successor")
     successor.start()
     try:
-        # Nothing of this run reaches the successor before the sleeper's lease is over.
-        plant.stored(fid, "result", before + 30_000)
+        wait_for(lambda: consumers(plant), lambda living: living == 2)
+        plant.spooler.send(signal.SIGSTOP)
+        before = len(plant.rows(fid))
+        wait_for(lambda: consumers(plant), lambda living: living == 1)
+        # SQLite's locks outlast a lease: if the sleeper holds one, its successor waits for it, and says so.
+        wait_for(lambda: len(plant.rows(fid)) > before + 5_000 or "locked" in successor.log.read_text())
         plant.spooler.send(signal.SIGCONT)
-        plant.stored(fid, "result", before + 60_000)
+        plant.stored(fid, "result", before + 10_000)
         gate.touch()
 
         events = plant.stream(fid)
         assert numbers(events) == list(range(len(numbers(events))))
         assert texts(events, "final") == [f'{{"int": {len(numbers(events))}}}']
         assert plant.spooler.alive
+        wait_for(lambda: consumers(plant), lambda living: living == 2)
     finally:
+        plant.spooler.send(signal.SIGCONT)
         successor.end()
+
+
+def consumers(plant: Plant) -> int:
+    """Spoolers whose leases hold."""
+    return int(plant.health().json()["parts"]["transport"]["consumers"])
 
 
 def test_without_a_spooler_producers_wait_and_all_arrives_once_there_is_one(plant: Plant, gate: Path) -> None:
