@@ -7,14 +7,23 @@ third (``mailbox.py``). So a run is served, asked about and cancelled whatever i
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..transport import ProducerTicket
+from .entry import resolve
 from .run import Run, RunOutcome
 from .spec import AppEnvironment, RunSpec
 from .state import Sources, StaleEnvironment
+
+logger = logging.getLogger(__name__)
+
+IMPORT_PATIENCE_S = 15.0
+"""An import that takes longer goes on, but the process is there for whoever waits."""
 
 __all__ = ["RunOutcome", "Runner", "StaleEnvironment"]
 
@@ -34,9 +43,26 @@ class Runner:
         self._last: RunOutcome | None = None
         self._over = asyncio.Event()
 
-    async def ready(self) -> int:
-        """The process's id, once it can serve."""
+    async def ready(self, expected: Sequence[str | bytes] = ()) -> int:
+        """The process's id, once it can serve.
+
+        Args:
+            expected: entry points it will probably be given; their modules are imported already, since that may
+                take longer than the run.
+        """
+        if expected:
+            imported = asyncio.ensure_future(_in_thread(lambda: self._import(expected)))
+            await asyncio.wait({imported}, timeout=IMPORT_PATIENCE_S)
         return os.getpid()
+
+    def _import(self, expected: Sequence[str | bytes]) -> None:
+        for entry_point in expected:
+            try:
+                resolve(entry_point)
+            except BaseException as exc:
+                # Not our concern here: the run that names it will say so.
+                logger.debug("%r cannot be imported ahead: %s", entry_point, exc)
+        self._sources.record()
 
     async def run(self, spec: RunSpec, ticket: ProducerTicket) -> RunOutcome:
         """Serves one run; returns after its terminal event is in the transport.
@@ -77,6 +103,21 @@ class Runner:
         if self._run is not None:
             await self._over.wait()
         return self._last
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Runs work on a thread that doesn't outlive it: a thread of a pool would look like one that a run left behind."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, name="kodosumi-import", daemon=True).start()
+    await done.wait()
 
 
 def _enter(environment: AppEnvironment) -> None:

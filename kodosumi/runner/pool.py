@@ -106,6 +106,7 @@ class RunnerPool:
             reason = str(exc) or "the event queue is full and nothing is being stored"
             raise LaunchUnavailable(f"The run was not started: {reason}. Try again later.") from exc
         self._stock.want(spec.environment, WANTED_BY_LAUNCH_S)
+        self._stock.expect(spec.environment.key, spec.entry_point)
         self._waiting.add(run.user, run)
         self._dispatch()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -35,8 +36,12 @@ class RunnerProcess:
         self._actor = actor
 
     @classmethod
-    async def start(cls, environment: AppEnvironment) -> RunnerProcess:
+    async def start(cls, environment: AppEnvironment, expected: Sequence[str | bytes] = ()) -> RunnerProcess:
         """Starts a process and waits until it can serve.
+
+        Args:
+            environment: where its code lives.
+            expected: entry points it will probably be given.
 
         Raises:
             ray.exceptions.RayError: it can't be started in this environment, with Ray's reason.
@@ -57,7 +62,7 @@ class RunnerProcess:
         )
         process = cls(environment.key, actor)
         try:
-            await actor.ready.remote()
+            await actor.ready.remote(list(expected))
         except BaseException:
             process.end()
             raise

@@ -28,6 +28,8 @@ SPARE_AFTER_S = 0.5
 """A run this long is no short one: another warm process is made ready meanwhile."""
 
 START_ATTEMPTS = 2
+MAX_EXPECTED = 4
+MAX_EXPECTED_BYTES = 4_096
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +43,7 @@ class Shelf:
         failures: starts that failed in a row.
         handed_at: clock (monotonic seconds) when a process was last given a run.
         wanted_until: clock (monotonic seconds) until which warm processes are kept.
+        expected: the entry points launched last, for which new processes import what they need ahead.
         alarm: the next look at what waits; one at a time, however many wait.
     """
 
@@ -51,6 +54,7 @@ class Shelf:
     failures: int = 0
     handed_at: float = 0.0
     wanted_until: float = 0.0
+    expected: dict[str | bytes, None] = field(default_factory=dict)
     alarm: asyncio.TimerHandle | None = None
 
 
@@ -97,6 +101,16 @@ class ProcessStock:
         shelf.environment = environment
         shelf.wanted_until = max(shelf.wanted_until, time.monotonic() + wanted_s)
         _later(wanted_s + 1.0, self._retire)
+
+    def expect(self, key: str, entry_point: str | bytes) -> None:
+        """Has processes started from now on import ahead what this entry point needs."""
+        if len(entry_point) > MAX_EXPECTED_BYTES:
+            return
+        expected = self._shelves[key].expected
+        expected.pop(entry_point, None)
+        expected[entry_point] = None
+        if len(expected) > MAX_EXPECTED:
+            del expected[next(iter(expected))]
 
     def take(self, key: str) -> RunnerProcess | None:
         """An idle process, now at work; None when there is none."""
@@ -186,7 +200,7 @@ class ProcessStock:
     async def _started(self, shelf: Shelf) -> None:
         assert shelf.environment is not None
         try:
-            process = await RunnerProcess.start(shelf.environment)
+            process = await RunnerProcess.start(shelf.environment, list(shelf.expected))
         except Exception as exc:
             shelf.failures += 1
             logger.warning("a runner for %s could not be started: %s", shelf.environment.app, exc)

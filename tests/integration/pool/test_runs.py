@@ -8,8 +8,11 @@ import signal
 
 import pytest
 
-from kodosumi.events import EventKind, ExecutionState
-from tests.engine import Engine
+from kodosumi.events import EventKind, ExecutionState, new_fid
+from kodosumi.runner.main import StaleEnvironment
+from kodosumi.runner.process import RunnerProcess
+from kodosumi.transport import connect_transport
+from tests.engine import OWNER, Engine
 
 AGENT = """
 import asyncio, os, time
@@ -174,3 +177,20 @@ async def test_an_unknown_entry_point_ends_with_an_error_that_names_it(engine: E
 
     assert (await engine.ended(fid)).state == ExecutionState.ERROR
     assert "nothing" in (await engine.payloads(fid, EventKind.ERROR))[0]
+
+
+async def test_a_process_started_ahead_has_imported_what_the_next_run_needs(engine: Engine) -> None:
+    engine.module("slow", "import os\nimported_by = os.getpid()\n\ndef tell():\n    return 'told'\n")
+    await engine.ended(await engine.launch("slow:tell"))
+    environment = engine.spec("slow:tell").environment
+
+    process = await RunnerProcess.start(environment, ["slow:tell", "slow:nothing", "missing:nothing"])
+
+    try:
+        assert await process.current() is None
+        engine.module("slow", "def tell():\n    return 'told otherwise, and longer'\n")
+        with pytest.raises(StaleEnvironment):
+            producer = connect_transport(engine.settings).producer(new_fid(), OWNER)
+            await process.run(engine.spec("slow:tell"), producer.ticket)
+    finally:
+        process.end()
