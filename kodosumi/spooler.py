@@ -32,16 +32,29 @@ HEARTBEAT_S = 1.0
 """While nothing is taken for want of room, the transport hears of us this often, so that it keeps our leases."""
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.1, 2.0
+RETRY_SICK_S = 30.0
+"""Longest pause before an execution is tried again that alone can't be stored (a damaged file, say)."""
+
 SWEEP_EVERY_S = 4.0
 LOST = "RunLost: the process of this run is gone and left no word of its end."
 
 
 @dataclass(slots=True)
 class Inbox:
-    """One execution's batches on their way into the store, in order."""
+    """One execution's batches on their way into the store, in order.
+
+    Attributes:
+        sick: it alone can't be stored; it doesn't count against the room of the others then.
+    """
 
     username: str
     batches: deque[Batch] = field(default_factory=deque)
+    sick: bool = False
+
+    @property
+    def events(self) -> int:
+        """How many events wait here."""
+        return _count(self.batches)
 
 
 class Spooler:
@@ -132,8 +145,9 @@ class Spooler:
                     await consumer.ack({})
 
     def _receive(self, delivery: Delivery) -> None:
-        self._held += sum(len(batch.events) for batch in delivery.batches)
         inbox = self._inboxes.get(delivery.fid)
+        if inbox is None or not inbox.sick:
+            self._held += _count(delivery.batches)
         if inbox is not None:
             inbox.batches.extend(delivery.batches)
             return
@@ -149,33 +163,46 @@ class Spooler:
         inbox = self._inboxes[fid]
         while inbox.batches:
             batches = _together(inbox.batches, self._settings.spooler_batch_size)
-            await self._commit(fid, inbox.username, batches)
+            await self._commit(fid, inbox, batches)
             for _ in batches:
                 inbox.batches.popleft()
-            self._held -= sum(len(batch.events) for batch in batches)
+            self._held -= _count(batches)
             self._room.set()
             self._committed[fid] = batches[-1].position
             self._to_acknowledge.set()
         del self._inboxes[fid]
 
-    async def _commit(self, fid: str, username: str, batches: list[Batch]) -> None:
+    async def _commit(self, fid: str, inbox: Inbox, batches: list[Batch]) -> None:
         """Appends, for as long as it takes: what was taken is kept here until the store has it."""
         pause_s = RETRY_FIRST_S
         while True:
             try:
-                appended = await self._store.append(fid, username, batches)
+                appended = await self._store.append(fid, inbox.username, batches)
             except StoreUnavailable as exc:
                 self._report_trouble(str(exc))
             except Exception:
                 # Whatever it is, it concerns this execution alone, and its events must not be given up.
                 logger.exception("%s cannot be stored, retrying", fid)
+                self._set_aside(inbox)
             else:
                 self._report_trouble(None)
+                self._take_up(inbox)
                 if appended.refused:
                     logger.warning("%s: %d events after its end were dropped", fid, appended.refused)
                 return
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, RETRY_LAST_S)
+            pause_s = min(pause_s * 2, RETRY_SICK_S if inbox.sick else RETRY_LAST_S)
+
+    def _set_aside(self, inbox: Inbox) -> None:
+        if not inbox.sick:
+            inbox.sick = True
+            self._held -= inbox.events
+            self._room.set()
+
+    def _take_up(self, inbox: Inbox) -> None:
+        if inbox.sick:
+            inbox.sick = False
+            self._held += inbox.events
 
     def _report_trouble(self, reason: str | None) -> None:
         if reason != self._trouble:
@@ -264,6 +291,10 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in cancelled:
         task.cancel()
     await asyncio.gather(*cancelled, return_exceptions=True)
+
+
+def _count(batches: Iterable[Batch]) -> int:
+    return sum(len(batch.events) for batch in batches)
 
 
 def _together(batches: deque[Batch], most: int) -> list[Batch]:

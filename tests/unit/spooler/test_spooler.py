@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from kodosumi.config import Settings
-from kodosumi.error import StoreUnavailable
+from kodosumi.error import StoreError, StoreUnavailable
 from kodosumi.events import Batch, Event, EventKind, ExecutionState, new_fid
 from kodosumi.spooler import Spooler
 from kodosumi.store import Appended
@@ -54,6 +54,17 @@ class FullDisk(MemoryExecutionStore):
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         if not self.room.is_set():
             raise StoreUnavailable("no space left on device")
+        return await super().append(fid, username, batches)
+
+
+class DamagedFile(MemoryExecutionStore):
+    """A store in which one execution can't be written."""
+
+    damaged: str | None = None
+
+    async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
+        if fid == self.damaged:
+            raise StoreError("the file is damaged")
         return await super().append(fid, username, batches)
 
 
@@ -170,6 +181,25 @@ async def test_while_the_store_is_full_launches_are_refused_and_nothing_is_lost(
         await until(lambda: bench.store.execution(fid), lambda execution: execution.seq == 2)
 
     assert await bench.stored(fid) == ["starting", "kept"]
+
+
+async def test_one_execution_that_cannot_be_stored_holds_up_no_other_and_is_stored_once_it_can_be() -> None:
+    store = DamagedFile()
+    bench, sick, sound = Bench(store), new_fid(), new_fid()
+    bench.settings = Settings(event_transport="memory", spooler_interval=0.02, spooler_batch_size=1)
+    bench.mode.runs |= {sick, sound}
+    store.damaged = sick
+
+    async with bench.spooling():
+        for number in range(50):
+            await bench.put(sick, debug(str(number)))
+        for number in range(100):
+            await bench.put(sound, debug(str(number)))
+        await until(lambda: bench.store.execution(sound), lambda execution: execution.seq == 100)
+        store.damaged = None
+        await until(lambda: bench.store.execution(sick), lambda execution: execution.seq == 50)
+
+    assert await bench.stored(sick) == [str(number) for number in range(50)]
 
 
 async def test_a_spooler_that_stops_leaves_the_rest_to_the_next() -> None:
