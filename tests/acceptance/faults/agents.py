@@ -35,7 +35,7 @@ async def drip(inputs: dict[str, Any], tracer: Tracer) -> int:
     while not os.path.exists(inputs["gate"]):
         await tracer.result(number)
         number += 1
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(inputs.get("pause_s", 0.01))
     return number
 
 

@@ -32,8 +32,8 @@ def test_a_spooler_killed_in_a_burst_loses_nothing_and_stores_nothing_twice(plan
 
 
 def test_a_paused_spooler_that_wakes_behind_its_successor_stores_nothing_twice(plant: Plant, gate: Path) -> None:
-    fid = plant.launch("burst", gate=str(gate))
-    plant.stored(fid, "result", 1_000)
+    fid = plant.launch("drip", gate=str(gate), pause_s=0.001)
+    plant.stored(fid, "result", 100)
     successor = plant.another_spooler("successor")
     successor.start()
     try:
@@ -42,9 +42,9 @@ def test_a_paused_spooler_that_wakes_behind_its_successor_stores_nothing_twice(p
         before = len(plant.rows(fid))
         wait_for(lambda: consumers(plant), lambda living: living == 1)
         # SQLite's locks outlast a lease: if the sleeper holds one, its successor waits for it, and says so.
-        wait_for(lambda: len(plant.rows(fid)) > before + 5_000 or "locked" in successor.log.read_text())
+        wait_for(lambda: len(plant.rows(fid)) > before + 1_000 or "locked" in successor.log.read_text())
         plant.spooler.send(signal.SIGCONT)
-        plant.stored(fid, "result", before + 10_000)
+        plant.stored(fid, "result", before + 2_000)
         gate.touch()
 
         events = plant.stream(fid)
