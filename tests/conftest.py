@@ -48,3 +48,16 @@ def _leave() -> None:
 
     ray.shutdown()
     os.environ.pop("RAY_AUTH_MODE", None)
+
+
+TIERS = ("unit", "integration", "acceptance")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Small tests first. The acceptance tier's stack reads every event of the session's Ray, so it must come last."""
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: _tier(item.path.relative_to(tests)))
+
+
+def _tier(path: Path) -> int:
+    return TIERS.index(path.parts[0]) if path.parts[0] in TIERS else 0
