@@ -40,6 +40,16 @@ class Settings(BaseSettings):
     execution_database: str | None = Field(
         None, description="Unset: SQLite files under `KODO_EXEC_DIR`; a PostgreSQL URL: one central database."
     )
+    database_pool_size: int = Field(
+        10, ge=2, description="Connections one process opens to a PostgreSQL database at most."
+    )
+    database_timeout: float = Field(
+        30.0, gt=0, description="Seconds one statement, a lock or an idle transaction may take on PostgreSQL."
+    )
+    database_connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection to PostgreSQL.")
+    retention_days: float | None = Field(
+        None, gt=0, description="Days after which ended executions are removed for good; unset: they are kept."
+    )
     yaml_base: Path = Field(Path("./data/config/config.yaml"), description="Base file of `koco deploy`.")
 
     # the way of an event
