@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 from ..config import Settings, load_settings
 from ..error import ConfigurationError
 from ..log import logging_config, setup_logging
+from ..options import environment_of
 from .app import create_app
 from .parts import opened_database
 from .secrets import secret_key
@@ -94,16 +94,10 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The ``KODO_*`` variables that give these settings again, for what was set anywhere but by default."""
-    given = settings.model_dump(mode="json", include=settings.model_fields_set, exclude_none=True)
-    return {f"KODO_{name.upper()}": _as_variable(value) for name, value in given.items()}
-
-
 def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     many = settings.app_reload or settings.app_workers > 1
     if many:
-        os.environ.update(environment(settings))
+        os.environ.update(environment_of(settings))
     app: Any = "kodosumi.service.app:create_app" if many else create_app(**settings.model_dump(exclude_unset=True))
     config = _config(settings, app)
     if settings.app_reload:
@@ -162,12 +156,6 @@ def _why_not(host: str, port: int, exc: OSError) -> str:
     if exc.errno == errno.EADDRINUSE:
         return f"Port {port} for the panel is taken. End what listens there, or set KODO_APP_SERVER."
     return f"KODO_APP_SERVER: cannot listen on {host} port {port}: {exc.strerror}"
-
-
-def _as_variable(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(str(part) for part in value)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 @contextmanager

@@ -8,24 +8,21 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..config import Settings
-from ..events import Position
-from .base import CommitFeed, EventConsumer, EventProducer, ProducerTicket, TransportStatus
-from .consumer import QueueConsumer
-from .feed import QueueFeed
+from .base import TransportStatus
 from .link import QueueLink
-from .producer import QueueProducer
 from .queue import Bounds, EventQueue
+from .queued import QueuedTransport
 
 DEFAULT_NAME = "default"
 _queues: dict[str, EventQueue] = {}
 
 
-class MemoryTransport:
-    """Keeps events in this process.
+class MemoryTransport(QueuedTransport):
+    """Keeps events in this process; a ticket of it holds in the process that made it.
 
     Args:
         name: transports of equal names share what they keep.
@@ -36,37 +33,16 @@ class MemoryTransport:
     name = "memory"
 
     def __init__(self, name: str = DEFAULT_NAME, max_events: int = 20_000, max_bytes: int = 268_435_456) -> None:
-        self._options = {"name": name, "max_events": max_events, "max_bytes": max_bytes}
-        self._links = _MemoryLinks(name, Bounds(max_events, max_bytes))
+        options = {"name": name, "max_events": max_events, "max_bytes": max_bytes}
+        super().__init__(_MemoryLinks(name, Bounds(max_events, max_bytes)), options)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MemoryTransport:
         """For the family's factory."""
         return cls(max_events=settings.queue_max_events, max_bytes=settings.queue_max_bytes)
 
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> MemoryTransport:
-        """As a ticket says; only in the process that made it."""
-        return cls(**options)
-
-    def producer(self, fid: str, username: str) -> EventProducer:
-        return QueueProducer(self._links, fid, username, self.name, self._options)
-
-    def producer_from(self, ticket: ProducerTicket) -> EventProducer:
-        past = None if ticket.epoch is None else Position(ticket.epoch, ticket.offset)
-        return QueueProducer(self._links, ticket.fid, ticket.username, self.name, self._options, past)
-
-    def consumer(self) -> EventConsumer:
-        return QueueConsumer(self._links)
-
-    def commits(self) -> CommitFeed:
-        return QueueFeed(self._links)
-
     async def status(self) -> TransportStatus:
         return TransportStatus(*await (await self._links.all())[0].call("status"))
-
-    async def close(self) -> None:
-        return
 
 
 class _MemoryLinks:

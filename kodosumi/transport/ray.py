@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -14,19 +14,16 @@ from ray.exceptions import RayActorError, RayError
 from .. import cluster
 from ..config import Settings, process_settings
 from ..error import ClusterError, TransportUnavailable
-from ..events import Position
-from .base import CommitFeed, EventConsumer, EventProducer, ProducerTicket, TransportStatus
-from .consumer import QueueConsumer
-from .feed import QueueFeed
+from .base import TransportStatus
 from .link import QueueLink
-from .producer import QueueProducer
 from .queue import Bounds
+from .queued import QueuedTransport
 from .ray_queue import agreed_count, get_or_make
 
 STATUS_TIMEOUT_S = 5.0
 
 
-class RayTransport:
+class RayTransport(QueuedTransport):
     """Keeps events in queue actors of the Ray cluster.
 
     Args:
@@ -47,31 +44,13 @@ class RayTransport:
         namespace: str = cluster.NAMESPACE,
         settings: Settings | None = None,
     ) -> None:
-        self._options = {"queues": queues, "max_events": max_events, "max_bytes": max_bytes, "namespace": namespace}
-        self._links = RayLinks(queues, Bounds(max_events, max_bytes), namespace, settings)
+        options = {"queues": queues, "max_events": max_events, "max_bytes": max_bytes, "namespace": namespace}
+        super().__init__(RayLinks(queues, Bounds(max_events, max_bytes), namespace, settings), options)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RayTransport:
         """For the family's factory."""
         return cls(settings.ray_queues, settings.queue_max_events, settings.queue_max_bytes, settings=settings)
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> RayTransport:
-        """As a ticket says."""
-        return cls(**options)
-
-    def producer(self, fid: str, username: str) -> EventProducer:
-        return QueueProducer(self._links, fid, username, self.name, self._options)
-
-    def producer_from(self, ticket: ProducerTicket) -> EventProducer:
-        past = None if ticket.epoch is None else Position(ticket.epoch, ticket.offset)
-        return QueueProducer(self._links, ticket.fid, ticket.username, self.name, self._options, past)
-
-    def consumer(self) -> EventConsumer:
-        return QueueConsumer(self._links)
-
-    def commits(self) -> CommitFeed:
-        return QueueFeed(self._links)
 
     async def status(self) -> TransportStatus:
         try:
@@ -81,10 +60,6 @@ class RayTransport:
             raise TransportUnavailable(f"The event queue did not answer for {STATUS_TIMEOUT_S:.0f} s.") from exc
         events, ages, consumers = zip(*answers, strict=True)
         return TransportStatus(sum(events), max(ages), max(consumers))
-
-    async def close(self) -> None:
-        # Connections belong to the process: Ray's own, shared with everything else in it.
-        return
 
 
 class RayLinks:

@@ -30,7 +30,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "/tmp/kodosumi-screenshots"))
+SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", ".pytest_cache/screenshots"))
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,12 @@ import pytest
 
 from kodosumi.config import load_settings
 from kodosumi.error import ConfigurationError
+from kodosumi.options import environment_of
 from kodosumi.service.app import create_app
 from kodosumi.service.database import AdminDatabase
 from kodosumi.service.parts import opened_database
 from kodosumi.service.secrets import secret_key
-from kodosumi.service.server import bind, environment
+from kodosumi.service.server import bind
 
 PUBLIC = {"app_server": "http://0.0.0.0:3370"}
 
@@ -131,7 +132,7 @@ def test_options_reach_workers_through_the_environment(
     given = load_settings(
         **options, cors_origins=["http://a", "http://b"], get_login=True, secret_key="s", app_workers=2
     )
-    for name, value in environment(given).items():
+    for name, value in environment_of(given).items():
         monkeypatch.setenv(name, value)
     again = load_settings()
     assert again == given
