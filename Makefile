@@ -20,7 +20,7 @@ browser: dev
 	@scripts/browser > /dev/null || { echo "no Chromium: browser tests are skipped" >&2; test "$$CI" != true; }
 
 test: dev browser  ## every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --durations=20 --durations-min=3
 
 test-unit: dev  ## tests without services
 	@$(BIN)/python -m pytest tests/unit

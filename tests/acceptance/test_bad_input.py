@@ -369,28 +369,32 @@ def forgeries(stack: StackProcess, genuine: str, role_id: str) -> dict[str, str]
 
 
 def test_forged_and_expired_tokens_log_nobody_in(stack: StackProcess, admin: httpx.Client) -> None:
-    login = httpx.post(f"{stack.url}/api/login", json={"name": "admin", "password": "admin"}).json()
+    login = httpx.post(f"{stack.url}/api/login", json={"name": "admin", "password": "admin"}, timeout=60).json()
     genuine = login["KODOSUMI_API_KEY"]
     found = {}
     for name, token in forgeries(stack, genuine, login["id"]).items():
-        key = httpx.get(f"{stack.url}/flow", headers={"KODOSUMI_API_KEY": token})
-        cookie = httpx.get(f"{stack.url}/flow", headers={"Cookie": f"kodosumi_jwt={token}"})
-        page = httpx.get(f"{stack.url}/admin/flow", headers={"Cookie": f"kodosumi_jwt={token}", "Accept": "text/html"})
+        key = httpx.get(f"{stack.url}/flow", headers={"KODOSUMI_API_KEY": token}, timeout=60)
+        cookie = httpx.get(f"{stack.url}/flow", headers={"Cookie": f"kodosumi_jwt={token}"}, timeout=60)
+        page = httpx.get(
+            f"{stack.url}/admin/flow", headers={"Cookie": f"kodosumi_jwt={token}", "Accept": "text/html"}, timeout=60
+        )
         found[name] = (key.status_code, cookie.status_code, page.status_code, page.headers.get("location"))
 
     assert found == dict.fromkeys(found, (401, 401, 302, "/"))
-    assert httpx.get(f"{stack.url}/flow", headers={"KODOSUMI_API_KEY": genuine}).status_code == 200
+    assert httpx.get(f"{stack.url}/flow", headers={"KODOSUMI_API_KEY": genuine}, timeout=60).status_code == 200
 
 
 def test_a_header_that_is_no_text_logs_nobody_in(stack: StackProcess) -> None:
     for value in (b"\xff\xfe", "\u202eadmin".encode(), b"a b c", b"'"):
-        assert httpx.get(f"{stack.url}/flow", headers={b"KODOSUMI_API_KEY": value}).status_code == 401
-        assert httpx.get(f"{stack.url}/flow", headers={b"Cookie": b"kodosumi_jwt=" + value}).status_code == 401
+        assert httpx.get(f"{stack.url}/flow", headers={b"KODOSUMI_API_KEY": value}, timeout=60).status_code == 401
+        assert (
+            httpx.get(f"{stack.url}/flow", headers={b"Cookie": b"kodosumi_jwt=" + value}, timeout=60).status_code == 401
+        )
 
 
 def test_a_login_never_keeps_a_session_that_was_there_before(stack: StackProcess, mallory: httpx.Client) -> None:
     planted = mallory.cookies["kodosumi_jwt"]
-    with httpx.Client(base_url=stack.url, cookies={"kodosumi_jwt": planted}) as victim:
+    with httpx.Client(base_url=stack.url, cookies={"kodosumi_jwt": planted}, timeout=60) as victim:
         given = victim.post("/api/login", json={"name": "admin", "password": "admin"}).json()["KODOSUMI_API_KEY"]
 
     assert given != planted
@@ -433,7 +437,7 @@ def test_no_path_leaves_its_folder(stack: StackProcess, admin: httpx.Client, bad
 )
 def test_no_redirect_leads_to_another_site(stack: StackProcess, place: str) -> None:
     for target in (f"/logout?redirect={place}", f"/login?name=admin&password=admin&redirect={place}"):
-        with httpx.Client(base_url=stack.url) as client:
+        with httpx.Client(base_url=stack.url, timeout=60) as client:
             client.post("/api/login", json={"name": "admin", "password": "admin"})
             answer = client.get(target)
         assert answer.status_code == 302
@@ -507,7 +511,7 @@ def test_headers_that_speak_for_the_panel_are_not_taken_from_a_caller(
 def test_a_huge_header_is_refused_and_the_panel_serves_on(stack: StackProcess, admin: httpx.Client) -> None:
     for size in (10_000, 60_000, 1_000_000):
         try:
-            status = httpx.get(f"{stack.url}/flow", headers={"X-Huge": "x" * size}).status_code
+            status = httpx.get(f"{stack.url}/flow", headers={"X-Huge": "x" * size}, timeout=60).status_code
         except httpx.TransportError:
             status = 400  # cut off
         assert status < 500

@@ -58,7 +58,7 @@ def panel_process(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Po
 
 
 async def alive(address: str) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return (await client.get(f"{address}/health/live")).status_code == 200
 
 

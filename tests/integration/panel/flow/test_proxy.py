@@ -50,7 +50,7 @@ async def test_head_is_answered_without_a_body(alice: Any, app_source: Source) -
 
 async def test_path_and_query_reach_the_app_as_written(alice: Any, address: str, app_source: Source) -> None:
     target = f"{app_source.place}/echo/a%2Fb%20c/%C3%BC//d;e=1/-/x?q=a+b&q=%2F&empty=&%zz"
-    async with httpx.AsyncClient(headers={"KODOSUMI_API_KEY": alice.key}) as client:
+    async with httpx.AsyncClient(headers={"KODOSUMI_API_KEY": alice.key}, timeout=60) as client:
         request = httpx.Request("GET", address, headers={"KODOSUMI_API_KEY": alice.key})
         request.extensions = {"target": target.encode()}
         got = said(await client.send(request))
@@ -121,7 +121,7 @@ async def test_a_path_cannot_leave_the_app_it_names(admin: Any, address: str, se
     source = await serve(outer)
     await register(admin, f"{source.url}/app/openapi.json")
     for path in ("/../echo/x", "/%2e%2e/echo/x", "/..%2fecho/x", "/%252e%252e/echo/x"):
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             request = httpx.Request("GET", address, headers={"KODOSUMI_API_KEY": admin.key})
             request.extensions = {"target": f"/-/127.0.0.1/{source.port}/app/-{path}".encode()}
             assert (await client.send(request)).status_code == 400
@@ -206,7 +206,7 @@ async def test_an_answer_that_the_caller_leaves_is_left_by_the_panel_too(admin: 
     source = await serve(endless)
     await register(admin, source.openapi)
     async with (
-        httpx.AsyncClient(headers={"KODOSUMI_API_KEY": admin.key}) as client,
+        httpx.AsyncClient(headers={"KODOSUMI_API_KEY": admin.key}, timeout=60) as client,
         client.stream("GET", f"{address}{source.place}/x") as answer,
     ):
         assert await anext(answer.aiter_bytes()) == b"x"
