@@ -29,7 +29,7 @@ def remembering(acked: Position | None = None, held: Position | None = None, seq
 
 async def verdict(past: Recollection, seq: int = 4, last: Position | None = LAST, shared: bool = False) -> Verdict:
     async with asyncio.timeout(5):
-        return await past.verdict("f", "p", seq, last, shared, 1.0)
+        return await past.verdict("f", "p", seq, last, shared, 0.2)
 
 
 async def test_what_was_committed_is_kept() -> None:

@@ -78,8 +78,9 @@ async def test_an_unknown_execution_is_not_found(
 
 @pytest.mark.parametrize("read", READS)
 async def test_anothers_execution_looks_like_an_unknown_one(
-    scene: Scene, bob: httpx.AsyncClient, admin: httpx.AsyncClient, read: str
+    scene: Scene, bob: httpx.AsyncClient, admin: httpx.AsyncClient, read: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(executions, "GRACE_S", 0.01)
     fid = await scene.finished()
     theirs = await bob.get(f"/outputs/{read}/{fid}")
     unknown = await bob.get(f"/outputs/{read}/{OLD_FID}?extended=true")
@@ -194,7 +195,10 @@ async def test_the_document_escapes_what_others_wrote(scene: Scene, alice: httpx
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-async def test_deleting_hides_an_ended_execution(scene: Scene, alice: httpx.AsyncClient) -> None:
+async def test_deleting_hides_an_ended_execution(
+    scene: Scene, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion, "GRACE_S", 0.01)
     fid = await scene.finished()
     assert (await alice.delete(f"/outputs/{fid}")).status_code == 204
     assert (await alice.get(f"/outputs/status/{fid}")).status_code == 404
