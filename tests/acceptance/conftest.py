@@ -1,10 +1,11 @@
-"""One whole stack for the session, on the session's Ray; a client that is logged in; a browser."""
+"""One whole stack for the session, on the session's Ray; a Ray for plants; a client that is logged in; a browser."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from kodosumi import cluster
+from kodosumi.cluster import Head
+from kodosumi.config import Settings
 from tests.conditions import until
 from tests.stack import EXAMPLES, StackProcess
 
@@ -31,6 +35,25 @@ QUIET = [
     "--disable-sync",
 ]
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", ".pytest_cache/screenshots"))
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Head]:
+    """A Ray for the plants: queues and pools die on it, and the stack must not read their events."""
+    temp_dir = Path(tempfile.mkdtemp(prefix="kf", dir="/tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        head = cluster.start_head(
+            Settings(ray_server=None, _env_file=None),
+            dashboard=False,
+            temp_dir=temp_dir,
+            num_cpus=16,
+            object_store_bytes=200_000_000,
+        )
+    yield head
+    head.stop()
+    shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +140,11 @@ def curl(line: str, folder: Path) -> str:
     done = subprocess.run(quiet, shell=True, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """Where agents look for a file that ends them; it is there after the test, whatever became of that."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()

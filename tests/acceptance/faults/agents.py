@@ -1,14 +1,15 @@
-"""What the fault tests run: bursts, quiet runs, blocking code, remote tasks."""
+"""What the plant runs: bursts, quiet runs, blocking code, remote tasks, and one run of everything."""
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from kodosumi.core import Tracer
+from kodosumi.core import Tracer, response
 
 PATIENCE_S = 300.0
 
@@ -88,6 +89,37 @@ async def leave_behind(inputs: dict[str, Any], tracer: Tracer) -> None:
     """Ends while a task of it still tells."""
     tell_to_the_end.remote(tracer, inputs["note"])
     await until_there(inputs["gate"])
+
+
+@ray.remote(num_cpus=0)
+def tell_square(tracer: Tracer, number: int) -> int:
+    """A task that tells what it returns."""
+    tracer.result_sync(number * number)
+    return number * number
+
+
+async def everything(inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Tells one event of each sort, in one order, and a few hundred more."""
+    print("printed", 1, "äöü ✓ 🦆")
+    print("to the other side", file=sys.stderr)
+    await tracer.debug("a debug text", "and a second")
+    await tracer.action({"step": 1, "nested": [1, {"deep": None}]})
+    await tracer.markdown("# A *headline*")
+    await tracer.html("<b>bold</b>")
+    await tracer.text("plain <text>")
+    for number in range(300):
+        await tracer.result(number)
+    print("x" * 10_000)
+    for number in range(3):
+        await tell_square.remote(tracer, number)
+    tracer.result_sync({"from": "sync"})
+    return response.Markdown("**done** with " + inputs["word"])
+
+
+def fails(inputs: dict[str, Any], tracer: Tracer) -> None:
+    """Tells a little and raises."""
+    tracer.debug_sync("before")
+    raise ValueError(f"no {inputs['word']}")
 
 
 async def pid(tracer: Tracer) -> int:

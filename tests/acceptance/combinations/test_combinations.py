@@ -1,0 +1,101 @@
+"""Whatever carries and keeps the events, users see the same: one suite for all combinations."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.faults.plant import Plant, numbers, texts
+from tests.sse import Message
+
+RUNS = {
+    "everything": {"word": "spirit"},
+    "count": {"n": 2_000},
+    "fails": {"word": "luck"},
+    "unknown": {},
+}
+"""Agents and their inputs; each must tell the same story everywhere."""
+
+_told: dict[str, list[tuple[int, str, str]]] = {}
+"""The story of each agent as the first combination told it."""
+
+
+def story(plant: Plant, fid: str, events: list[Message]) -> list[tuple[int, str, str]]:
+    """What a client read, without what differs between two runs of one combination."""
+
+    def steady(payload: str) -> str:
+        payload = payload.replace(fid, "FID").replace(str(plant.app_port), "PORT")
+        return re.sub(r'"(username|launched_at|startup)": ?"?[^",}]+"?', r'"\1": ANY', payload)
+
+    return [(event.seq, event.kind, steady(event.payload)) for event in events]
+
+
+@pytest.mark.parametrize("agent", RUNS)
+def test_a_run_tells_the_same_bytes_in_the_same_order(plant: Plant, agent: str) -> None:
+    fid = plant.launch(agent, **RUNS[agent])
+
+    told = story(plant, fid, plant.stream(fid))
+
+    assert told == _told.setdefault(agent, told)
+
+
+def test_a_reader_that_comes_back_misses_nothing(plant: Plant) -> None:
+    fid = plant.launch("count", n=500)
+    events = plant.stream(fid)
+
+    with plant.following(fid, after=100) as again:
+        assert [event.seq for event in again][:-1] == [event.seq for event in events][100:]
+
+
+def test_a_live_reader_sees_events_while_the_run_goes_on(plant: Plant, gate: Path) -> None:
+    fid = plant.launch("drip", gate=str(gate))
+
+    with plant.following(fid) as told:
+        seen = [next(told) for _ in range(50)]
+        gate.touch()
+        events = [*seen, *told]
+
+    assert numbers(events) == list(range(len(numbers(events))))
+    assert texts(events, "final") == [f'{{"int": {len(numbers(events))}}}']
+
+
+def test_a_deleted_run_is_cancelled_and_hidden(plant: Plant, gate: Path) -> None:
+    fid = plant.launch("hold", gate=str(gate))
+    with plant.following(fid) as told:
+        first = next(told)
+        assert plant.client.delete(f"/outputs/{fid}").status_code == 204
+        events = [first, *told]
+
+    assert texts(events, "error") == ["killed by admin"]
+    assert plant.client.get("/timeline/list", params={"q": fid}).json()["items"] == []
+    assert plant.client.get(f"/outputs/status/{fid}").status_code == 404
+
+
+def test_the_timeline_finds_what_has_ended(plant: Plant) -> None:
+    fid = plant.launch("count", n=1)
+    plant.stream(fid)
+
+    page = plant.client.get("/timeline/list", params={"pp": 5}).json()["items"]
+    found = plant.client.get("/timeline/list", params={"q": fid}).json()["items"]
+
+    assert page[0]["fid"] == fid
+    assert [(item["fid"], item["status"]) for item in found] == [(fid, "finished")]
+
+
+def test_many_runs_at_once_all_end_with_all_they_told(plant: Plant) -> None:
+    fids = [plant.launch("count", n=number) for number in range(20)]
+
+    for number, fid in enumerate(fids):
+        assert numbers(plant.stream(fid)) == list(range(number))
+
+
+def test_a_rebuilt_panel_and_spooler_show_what_was(plant: Plant) -> None:
+    fid = plant.launch("count", n=10)
+    before: list[Message] = plant.stream(fid)
+
+    plant.stop()
+    plant.start()
+
+    assert plant.stream(fid) == before
