@@ -2,7 +2,7 @@
 BIN := .venv/bin
 EXAMPLES := hello forms prime my_service
 
-.PHONY: help setup dev start test test-unit check browser bench docs clean
+.PHONY: help setup dev start test test-unit check browser servers bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,7 +19,10 @@ start: setup  ## run the examples on Ray Serve, a spooler and the panel; Ctrl-C 
 browser: dev
 	@scripts/browser > /dev/null || { echo "no Chromium: browser tests are skipped" >&2; test "$$CI" != true; }
 
-test: dev browser  ## every test
+servers: dev
+	@scripts/servers > /dev/null || { echo "some servers are missing: their tests are skipped" >&2; test "$$CI" != true; }
+
+test: dev browser servers  ## every test
 	@$(BIN)/python -m pytest --durations=20 --durations-min=3
 
 test-unit: dev  ## tests without services
