@@ -295,7 +295,13 @@ def _stored(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -
         # text of earlier versions that isn't UTF-8 is shown with replacement characters
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         rows = connection.execute(query, values).fetchall()
-    return [StoredEvent(seq, _kind(kind), _number(at), _text(message)) for seq, kind, at, message in rows]
+    return [as_stored(row) for row in rows]
+
+
+def as_stored(row: Sequence[Any]) -> StoredEvent:
+    """The event of a row ``id, kind, timestamp, message``, whatever an earlier version put into it."""
+    seq, kind, at, message = row
+    return StoredEvent(seq, _kind(kind), _number(at), _text(message))
 
 
 _KINDS = {kind.value: kind for kind in EventKind}
