@@ -18,6 +18,7 @@ from .config import Settings, load_settings
 from .error import LaunchUnavailable, StoreUnavailable, TransportUnavailable
 from .events import Batch, Position
 from .execution import ExecutionMode, connect_mode
+from .retention import Retention
 from .store import Execution, ExecutionStore, connect_store
 from .transport import Delivery, EventConsumer, Transport, connect_transport
 from .transport.ending import put_end
@@ -61,7 +62,7 @@ class Spooler:
     """Stores events and ends what has lost its runner.
 
     Args:
-        settings: as loaded. store, transport, mode: ready-made parts; made from the settings by default.
+        settings: as loaded. store, transport, mode, retention: ready-made parts; made from the settings by default.
         sweep_every_s: seconds between two looks for lost runs while nothing gives cause for one.
     """
 
@@ -72,6 +73,7 @@ class Spooler:
         store: ExecutionStore | None = None,
         transport: Transport | None = None,
         mode: ExecutionMode | None = None,
+        retention: Retention | None = None,
         sweep_every_s: float = SWEEP_EVERY_S,
     ) -> None:
         self._settings = settings
@@ -79,6 +81,9 @@ class Spooler:
         self._store = store or connect_store(settings)
         self._transport = transport or connect_transport(settings)
         self._mode = mode or connect_mode(settings)
+        self._retention = retention
+        if retention is None and settings.retention_days is not None:
+            self._retention = Retention(self._store, settings.retention_days)
         self._inboxes: dict[str, Inbox] = {}
         self._held = 0
         self._room = asyncio.Event()
@@ -102,6 +107,8 @@ class Spooler:
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self._follow_mode(), name="follow mode"),
         ]
+        if self._retention is not None:
+            duties.append(asyncio.create_task(self._retention.run(), name="retention"))
         stop = asyncio.create_task(self._stopping.wait())
         try:
             done, _ = await asyncio.wait([stop, *duties], return_when=asyncio.FIRST_COMPLETED)
