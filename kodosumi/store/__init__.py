@@ -10,6 +10,7 @@ from .base import Appended, Execution, ExecutionChange, ExecutionStore
 
 STORES = {
     "sqlite": "kodosumi.store.sqlite:SqliteExecutionStore",
+    "postgresql": "kodosumi.store.postgres:PostgresExecutionStore",
     "memory": "kodosumi.store.memory:MemoryExecutionStore",
 }
 """Scheme of ``KODO_EXECUTION_DATABASE`` (unset: sqlite) -> class, imported when chosen."""
