@@ -15,7 +15,8 @@ import typer
 
 from ...config import Settings
 from ...error import ConfigurationError, StoreUnavailable
-from ...store.postgres.importing import Finished, ImportTarget, Known, Span, import_target
+from ...store.postgres.importing import ImportTarget, Known, Span, import_target
+from ...store.postgres.rows import Record
 from .report import Report
 from .source import PART_CHARS, PART_EVENTS, Part, Reason, Skipped, count, parts
 
@@ -128,7 +129,7 @@ class _Import:
             known = await self._target.known([part.fid for part in group])
             fresh = [part for part in group if part.fid not in known]
             await self._target.write_all((part.username, _span(part)) for part in fresh)
-            await self._target.finish([finished for part in fresh if (finished := _finished(part))])
+            await self._target.finish([Record(*part.summary) for part in fresh if part.summary])
             others = [part for part in group if part.fid in known]
             same = await self._target.holds([_span(part) for part in others])
         for part in group:
@@ -195,9 +196,8 @@ class _Large:
 
     async def finish(self, part: Part) -> None:
         """Commits after the last part."""
-        finished = _finished(part)
-        if self.known is None and finished is not None:
-            await self._target.finish([finished])
+        if self.known is None and part.summary is not None:
+            await self._target.finish([Record(*part.summary)])
         await self._transaction.aclose()
 
     async def give_up(self) -> None:
@@ -213,10 +213,6 @@ class _GaveUp(Exception):
 
 def _span(part: Part) -> Span:
     return Span(part.fid, part.after, part.events)
-
-
-def _finished(part: Part) -> Finished | None:
-    return None if part.summary is None else Finished(*part.summary)
 
 
 async def _ahead(read: Generator[Part | Skipped]) -> AsyncGenerator[Part | Skipped]:

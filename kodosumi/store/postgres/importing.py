@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import struct
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -16,24 +15,25 @@ from typing import NamedTuple
 from ... import postgres
 from ...config import Settings
 from ...error import ConfigurationError, StoreUnavailable
-from ...events import Event, Position
-from ..base import Execution
-from ..summary import search_text
+from ...events import Event
+from . import statements
+from .pool import SETTINGS_NAME
+from .rows import Record, detail_values, progress_values
 
-SETTING = "KODO_EXECUTION_DATABASE"
 IMPORT_LOCK = 0x6B6F646F_696D70
 """Advisory lock ("kodoimp"): two imports at once take turns, so that neither meets half of the other's work."""
 
 LOCK = f"SELECT pg_advisory_xact_lock({IMPORT_LOCK})"
 KNOWN = "SELECT fid, username, seq, purged FROM executions WHERE fid = ANY($1)"
-INSERT = """
-    INSERT INTO executions (fid, username, version, seq, state, started_at, finished_at, changed_at, modified_at,
-        locks, archived, purged, epoch, "offset")
-    SELECT fid, username, 1, seq, state, started_at, finished_at, changed_at,
-        extract(epoch FROM clock_timestamp()), '[]', archived, false, epoch, "offset"
-    FROM unnest($1::text[], $2::text[], $3::int8[], $4::text[], $5::float8[], $6::float8[], $7::float8[], $8::bool[],
-        $9::int8[], $10::int8[])
-        AS given (fid, username, seq, state, started_at, finished_at, changed_at, archived, epoch, "offset")"""
+INSERT = f"""
+    WITH given AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bool[], $4::int8[], $5::text[], $6::float8[],
+            $7::float8[], $8::float8[], $9::text[], $10::int8[], $11::int8[])
+            AS given (fid, username, archived, {", ".join(statements.PROGRESS)})),
+        counted AS (INSERT INTO execution_tally (username, listed)
+            SELECT username, count(*) FROM given WHERE NOT archived GROUP BY username)
+    INSERT INTO executions (fid, username, archived, version, modified_at, {", ".join(statements.PROGRESS)})
+    SELECT fid, username, archived, 1, extract(epoch FROM clock_timestamp()), {", ".join(statements.PROGRESS)}
+    FROM given"""  # noqa: S608 (names of columns)
 DIGESTS = """
     SELECT given.place, count(*), coalesce(sum(('x' || substr(md5(
         int8send(seq) || float8send("timestamp") || convert_to(kind || ':' || message, 'UTF8')), 1, 15))
@@ -41,8 +41,6 @@ DIGESTS = """
     FROM unnest($1::text[], $2::int8[], $3::int8[]) WITH ORDINALITY AS given (fid, after, upto, place)
     JOIN execution_events events ON events.fid = given.fid AND events.seq > given.after AND events.seq <= given.upto
     GROUP BY given.place"""
-EVENT_COLUMNS = ("fid", "username", "timestamp", "kind", "message", "seq")
-DETAIL_COLUMNS = ("fid", "meta", "inputs", "error", "final", "search")
 
 
 class Known(NamedTuple):
@@ -61,14 +59,6 @@ class Span(NamedTuple):
     events: Sequence[Event]
 
 
-class Finished(NamedTuple):
-    """An execution whose events are all written: its summary, the beginning of its result, its place in a transport."""
-
-    execution: Execution
-    final: str
-    position: Position | None
-
-
 class ImportTarget:
     """One connection to the central database. Made by :func:`import_target`, used by one task.
 
@@ -84,7 +74,7 @@ class ImportTarget:
     async def transaction(self) -> AsyncIterator[None]:
         """All or nothing, one importing process at a time."""
         with _translated(self._url):
-            async with self._connection.transaction():
+            async with self._connection.transaction(isolation="read_committed"):
                 await self._connection.execute(LOCK)
                 yield
 
@@ -114,22 +104,24 @@ class ImportTarget:
         """Adds the events of several executions, each with its owner."""
         await self._connection.copy_records_to_table(
             "execution_events",
-            columns=EVENT_COLUMNS,
+            columns=statements.EVENT_COLUMNS,
             records=(
-                (fid, username, timestamp, kind.value, payload, seq)
+                (seq, timestamp, kind.value, payload, fid, username)
                 for username, (fid, after, events) in spans
                 for seq, (kind, timestamp, payload) in enumerate(events, after + 1)
             ),
         )
 
-    async def finish(self, executions: Sequence[Finished]) -> None:
+    async def finish(self, records: Sequence[Record]) -> None:
         """Makes known whose events were written. Comes last: what it locks, living executions wait for."""
-        if not executions:
+        if not records:
             return
         await self._connection.copy_records_to_table(
-            "execution_details", columns=DETAIL_COLUMNS, records=[_details(finished) for finished in executions]
+            "execution_details",
+            columns=("fid", *statements.DETAILS),
+            records=[(record.execution.fid, *detail_values(record)) for record in records],
         )
-        columns = zip(*(_row(finished) for finished in executions), strict=True)
+        columns = zip(*(_values(record) for record in records), strict=True)
         await self._connection.execute(INSERT, *map(list, columns))
 
     async def analyze(self) -> None:
@@ -149,13 +141,13 @@ async def import_target(settings: Settings) -> AsyncIterator[ImportTarget]:
     url = settings.execution_database or ""
     if not url.startswith("postgres"):
         raise ConfigurationError(
-            f"{SETTING} names no PostgreSQL database to import into: "
+            f"{SETTINGS_NAME} names no PostgreSQL database to import into: "
             "set it to postgresql+asyncpg://user:password@host:5432/database"
         )
     with _translated(url):
         connection = await postgres.connect(
             url,
-            settings_name=SETTING,
+            settings_name=SETTINGS_NAME,
             connect_timeout_s=settings.database_connect_timeout,
             command_timeout_s=settings.database_timeout,
             statement_cache_size=0,
@@ -169,11 +161,11 @@ async def import_target(settings: Settings) -> AsyncIterator[ImportTarget]:
 
 @contextlib.contextmanager
 def _translated(url: str) -> Iterator[None]:
-    asyncpg = postgres.driver(SETTING)
+    asyncpg = postgres.driver(SETTINGS_NAME)
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
-        raise StoreUnavailable(postgres.explain(exc, url, SETTING)) from exc
+        raise StoreUnavailable(postgres.explain(exc, url, SETTINGS_NAME)) from exc
 
 
 def _digest(span: Span) -> tuple[int, int]:
@@ -185,23 +177,6 @@ def _digest(span: Span) -> tuple[int, int]:
     return len(span.events), total
 
 
-def _details(finished: Finished) -> tuple[object, ...]:
-    execution, final, _ = finished
-    meta = json.dumps(execution.meta)
-    return execution.fid, meta, execution.inputs, execution.error, final, search_text(execution, final).casefold()
-
-
-def _row(finished: Finished) -> tuple[object, ...]:
-    execution, _, position = finished
-    return (
-        execution.fid,
-        execution.username,
-        execution.seq,
-        execution.state.value,
-        execution.started_at,
-        execution.finished_at,
-        execution.changed_at,
-        execution.archived,
-        position.epoch if position else None,
-        position.offset if position else None,
-    )
+def _values(record: Record) -> list[object]:
+    execution = record.execution
+    return [execution.fid, execution.username, execution.archived, *progress_values(record)]
