@@ -180,6 +180,18 @@ class ExecutionStore(Protocol):
         """
         ...
 
+    async def expire(self, before: float, limit: int) -> int:
+        """Removes for good ended executions with ``finished_at < before``, archived or not, oldest first, in small
+        steps; and what an interrupted removal left. One process at a time: 0 when another is at it.
+
+        Args:
+            before: seconds since the epoch. limit: executions at most.
+
+        Returns:
+            How many executions were removed; as many as ``limit``: there may be more.
+        """
+        ...
+
     async def archived(self, older_than: float) -> list[Execution]:
         """Archived executions whose last change is before ``older_than`` (seconds since the epoch)."""
         ...

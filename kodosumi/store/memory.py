@@ -119,13 +119,19 @@ class MemoryExecutionStore:
         record = self._records.get(fid)
         if record is None or record.purged:
             return
-        execution = record.execution
-        if not execution.state.terminal:
+        if not record.execution.state.terminal:
             raise StoreError(f"Execution {fid} has not ended: cancel it before it is removed.")
-        # what is left lets readers see that it went away, and keeps late copies of its events out
-        record.execution = Execution(fid, execution.username, execution.state, archived=True)
-        record.events, record.final, record.purged = [], "", True
-        self._touch(record)
+        self._remove(record)
+
+    async def expire(self, before: float, limit: int) -> int:
+        # of a removed one only the state is left, not when it ended
+        ends = [(record.execution.finished_at, record) for record in self._of(None)]
+        over = [(end, record) for end, record in ends if end is not None and end < before]
+        over.sort(key=lambda pair: pair[0])
+        removed = over[: max(limit, 0)]
+        for _, record in removed:
+            self._remove(record)
+        return len(removed)
 
     async def archived(self, older_than: float) -> list[Execution]:
         return [
@@ -145,6 +151,13 @@ class MemoryExecutionStore:
         if record is None or record.purged:
             raise ExecutionNotFound(fid)
         return record
+
+    def _remove(self, record: _Record) -> None:
+        execution = record.execution
+        # what is left lets readers see that it went away, and keeps late copies of its events out
+        record.execution = Execution(execution.fid, execution.username, execution.state, archived=True)
+        record.events, record.final, record.purged = [], "", True
+        self._touch(record)
 
     def _of(self, username: str | None) -> Iterable[_Record]:
         records = self._records.values()

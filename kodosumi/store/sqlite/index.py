@@ -184,6 +184,17 @@ class Index:
         where = "archived = 1 AND purged = 0 AND seq > 0 AND modified_at < ? ORDER BY modified_at"
         return self._executions(where, [older_than])
 
+    def expired(self, before: float, limit: int) -> list[str]:
+        """Ids of executions that ended before, oldest first."""
+        query = (
+            "SELECT fid FROM execution WHERE live = 0 AND purged = 0 AND finished_at < ? ORDER BY finished_at LIMIT ?"
+        )
+        return [fid for (fid,) in self._rows(query, (before, limit))]
+
+    def purged(self) -> list[tuple[str, str]]:
+        """``username, fid`` of every execution that was removed and is still remembered."""
+        return self._rows("SELECT username, fid FROM execution WHERE archived = 1 AND purged = 1", ())
+
     def fids(self, username: str) -> dict[str, int]:
         """Every id of a user that has a row, and whether it is ``UNBORN``, ``COMMITTED`` or ``PURGED``."""
         query = "SELECT fid, CASE WHEN purged THEN 2 ELSE seq > 0 END FROM execution WHERE username = ?"

@@ -202,6 +202,22 @@ class IndexKeeper:
         return None
 
     @contextlib.contextmanager
+    def removing(self) -> Iterator[bool]:
+        """Whether no other process, and no other store, is removing executions; holds until it's left."""
+        path = Path(f"{self._path}.expire.lock")
+        with translated(path):
+            if not self._exec_dir.exists():
+                yield False
+                return
+            with path.open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield False
+                    return
+                yield True
+
+    @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Waits until no other process opens, mends or replaces the index."""
         self._exec_dir.mkdir(parents=True, exist_ok=True)

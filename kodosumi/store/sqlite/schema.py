@@ -7,7 +7,7 @@ by one.
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = (
     """CREATE TABLE execution (
@@ -21,6 +21,7 @@ SCHEMA = (
     "CREATE INDEX execution_user_listed ON execution (username, fid) WHERE listed = 1",
     "CREATE INDEX execution_live ON execution (fid) WHERE live = 1",
     "CREATE INDEX execution_archived ON execution (modified_at) WHERE archived = 1",
+    "CREATE INDEX execution_finished ON execution (finished_at) WHERE live = 0 AND purged = 0",
     """CREATE TABLE detail (
         id INTEGER PRIMARY KEY, version INTEGER NOT NULL, ended INTEGER NOT NULL, meta TEXT NOT NULL,
         search TEXT NOT NULL, error TEXT, inputs TEXT NOT NULL)""",
@@ -48,7 +49,7 @@ SCHEMA = (
     # when the folder of a user was last compared with the index
     "CREATE TABLE folder (username TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE probe (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL)",
-    "PRAGMA user_version = 1",
+    f"PRAGMA user_version = {VERSION}",
 )
 
 # Version 0 is a row without a committed event: its execution may come into being any moment, or never.

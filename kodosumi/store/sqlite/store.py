@@ -97,6 +97,9 @@ class SqliteExecutionStore:
     async def purge(self, fid: str) -> None:
         await self._work(self._purge, fid)
 
+    async def expire(self, before: float, limit: int) -> int:
+        return await self._work(self._expire, before, _rows(limit))
+
     async def archived(self, older_than: float) -> list[Execution]:
         return await self._work(self._read, lambda index: index.archived(older_than), [])
 
@@ -178,6 +181,21 @@ class SqliteExecutionStore:
             file.close()
             remove_folder(folder)
         self._write(lambda index: index.forget_purged())
+
+    def _expire(self, before: float, limit: int) -> int:
+        with self._keeper.removing() as alone:
+            if not alone:
+                return 0
+            left: list[tuple[str, str]] = self._read(lambda index: index.purged(), [])
+            for username, fid in left:
+                folder = folder_of(self._exec_dir, username, fid)
+                if folder.exists():
+                    with translated(folder):
+                        remove_folder(folder)
+            fids: list[str] = self._read(lambda index: index.expired(before, limit), [])
+            for fid in fids:
+                self._purge(fid)
+            return len(fids)
 
     def _check(self) -> None:
         self._write(lambda index: index.probe())
