@@ -107,6 +107,59 @@ def vacuum(
     typer.echo(f"{verb} {removed.executions} executions and {removed.uploads} uploads")
 
 
+@app.command(name="db")
+def database(
+    context: typer.Context,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Bring every database up to this version.")] = False,
+    downgrade: Annotated[
+        str | None,
+        typer.Option(
+            "--downgrade",
+            metavar="[DATABASE:]REVISION",
+            help="Bring one database (`admin:0001`), or all (`0001`), down to a revision; `base` removes everything.",
+        ),
+    ] = None,
+    current: Annotated[bool, typer.Option("--current", help="Show each database with its revision.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="As --current; exit code 1 when a database is not of this version.")
+    ] = False,
+    import_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="FOLDER",
+            help="Bring a folder of SQLite executions into the database of KODO_EXECUTION_DATABASE.",
+        ),
+    ] = None,
+) -> None:
+    """Look after the schema of the databases that KODO_ADMIN_DATABASE and KODO_EXECUTION_DATABASE name."""
+    given = [upgrade, downgrade is not None, current, check, import_from is not None]
+    if sum(given) != 1:
+        if sum(given) > 1:
+            typer.echo("Give one of --upgrade, --downgrade, --current, --check and --import at a time.", err=True)
+        else:
+            typer.echo(context.get_help())
+        raise typer.Exit(UNUSABLE)
+    settings = load_settings()
+    if import_from is not None:
+        from .start.importing import import_folder
+
+        raise typer.Exit(import_folder(settings, import_from))
+    from .start import databases
+
+    if upgrade:
+        databases.upgrade(settings)
+    elif downgrade is not None:
+        for each, revision in databases.targets(settings, downgrade):
+            if revision == "base" and databases.is_terminal():
+                typer.confirm(f"Remove all tables of {each.name} ({each.shown}) and what is in them?", abort=True)
+        databases.downgrade(settings, downgrade)
+    elif check:
+        raise typer.Exit(databases.check(settings))
+    else:
+        databases.show(settings)
+
+
 def main() -> None:
     """Entry point of ``koco``: errors of ours are one plain line, no traceback."""
     try:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from . import schema
 from .config import Settings, load_settings
 from .error import LaunchUnavailable, StoreUnavailable, TransportUnavailable
 from .events import Batch, Position
@@ -317,7 +318,12 @@ def _together(batches: deque[Batch], most: int) -> list[Batch]:
 
 
 async def serve(settings: Settings, ready: Callable[[], None] | None = None) -> None:
-    """Runs a spooler until SIGINT or SIGTERM."""
+    """Runs a spooler until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigurationError: a setting stops it, or the database's schema is behind; names the remedy.
+    """
+    await schema.until_current(settings, "execution")
     spooler = Spooler(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,7 @@
 """The admin database: roles and their sessions; modules bring further tables by deriving from :class:`Base`.
 
-SQLite by default, any SQLAlchemy async URL otherwise. Tables are made when absent, by however many panel processes
-start at once. Holds no execution and no event.
+SQLite by default, PostgreSQL otherwise. An SQLite database that is not there yet is made, by however many panel
+processes start at once; any other must have the schema of this version. Holds no execution and no event.
 """
 
 from __future__ import annotations
@@ -11,24 +11,31 @@ import sqlite3
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Boolean, Float, ForeignKey, String, Uuid, event
+from sqlalchemy import Boolean, Connection, Float, ForeignKey, String, Uuid, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.schema import CreateIndex, CreateTable
 
+from .. import schema
+from ..config import Settings
 from ..error import ConfigurationError
+from ..schema.engine import postgres_engine
 
+TABLE_MODULES = (".flow.table",)
+"""Modules of this package that bring tables."""
+
+_HINT = "use sqlite+aiosqlite:///FOLDER/admin.db or postgresql+asyncpg://USER:PASSWORD@HOST/NAME"
 BUSY_TIMEOUT_S = 10.0
 """Seconds a writer waits for another process' transaction on SQLite."""
 
 
 class Base(DeclarativeBase):
-    """Root of every table of the admin database; import the module that defines a table before ``create``."""
+    """Root of every table of the admin database; a module that defines one is named in :data:`TABLE_MODULES`."""
 
 
 class Role(Base):
@@ -58,45 +65,48 @@ class AdminDatabase:
     """Connections to the admin database.
 
     Args:
-        url: SQLAlchemy URL with an async driver.
+        settings: as loaded.
 
     Raises:
         ConfigurationError: the URL cannot be used; says what would be.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = _checked(url)
-        try:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = schema.database_of(settings, "admin")
+        if self._database.backend == "postgresql":
+            _require_asyncpg(self._database.url)
+            self.engine = _postgres_engine(settings)
+        else:
+            url = _checked(self._database.url)
             # Parameters hold password hashes: no error text may show them.
-            self.engine: AsyncEngine = create_async_engine(
-                self._url, hide_parameters=True, pool_pre_ping=not self._lite
-            )
-        except ModuleNotFoundError as exc:
-            message = f"KODO_ADMIN_DATABASE: the driver {exc.name!r} is missing; install `kodosumi[postgres]`."
-            raise ConfigurationError(message) from exc
-        if self._lite:
+            self.engine = create_async_engine(url, hide_parameters=True)
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
-    @property
-    def _lite(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
+    async def open(self) -> None:
+        """Makes an SQLite database that is not there yet, and sees to it that the schema is this version's.
 
-    async def create(self) -> None:
-        """Makes what tables are absent; safe while other processes do the same.
+        Waits for a server that cannot be reached, and says so.
 
         Raises:
-            ConfigurationError: the database cannot be opened; names the reason.
+            ConfigurationError: the database cannot be used, or its schema is behind; names the remedy.
         """
-        folder = folder_of(self._url)
-        if folder is not None:
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        if self._database.backend == "sqlite":
+            await self._make_when_absent()
+        if self._database.backend != "sqlite" or self._database.path is not None:
+            await schema.until_current(self._settings, "admin")
+
+    async def _make_when_absent(self) -> None:
         try:
+            folder = folder_of(self._database.url)
+            if folder is not None:
+                await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
             async with self.engine.begin() as connection:
-                await connection.run_sync(_create_tables)
-        except DBAPIError as exc:
-            shown = self._url.render_as_string(hide_password=True)
-            raise ConfigurationError(f"KODO_ADMIN_DATABASE={shown!r} cannot be used: {exc.orig}") from exc
+                await connection.run_sync(_make_when_empty, self._database)
+        except (DBAPIError, OSError) as exc:
+            cause = exc.orig if isinstance(exc, DBAPIError) else exc
+            raise ConfigurationError(f"KODO_ADMIN_DATABASE={self._database.url!r} cannot be used: {cause}") from exc
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
@@ -109,32 +119,66 @@ class AdminDatabase:
         await self.engine.dispose()
 
 
-def folder_of(url: URL | str) -> Path | None:
+def folder_of(url: str) -> Path | None:
     """The folder of an SQLite file, None for any other database."""
-    url = make_url(url) if isinstance(url, str) else url
-    if url.get_backend_name() != "sqlite" or not url.database or ":memory:" in url.database:
+    if not url.startswith("sqlite"):
         return None
-    return Path(url.database).parent
+    path = _checked(url).database
+    return Path(path).parent if path and ":memory:" not in path else None
 
 
 def _checked(url: str) -> URL:
-    hint = "use sqlite+aiosqlite:///FOLDER/admin.db or postgresql+asyncpg://USER:PASSWORD@HOST/NAME"
     try:
         parsed = make_url(url)
         is_async = parsed.get_dialect().is_async
     except (ArgumentError, NoSuchModuleError):
-        raise ConfigurationError(f"KODO_ADMIN_DATABASE cannot be read: {hint}.") from None
+        raise ConfigurationError(f"KODO_ADMIN_DATABASE cannot be read: {_HINT}.") from None
     if not is_async:
-        raise ConfigurationError(f"KODO_ADMIN_DATABASE: {parsed.drivername!r} is not an async driver; {hint}.")
+        raise ConfigurationError(f"KODO_ADMIN_DATABASE: {parsed.drivername!r} is not an async driver; {_HINT}.")
+    if parsed.get_backend_name() != "sqlite":
+        raise ConfigurationError(f"KODO_ADMIN_DATABASE: {parsed.drivername!r} is not supported; {_HINT}.")
     return parsed
 
 
-def _create_tables(connection: Any) -> None:
-    # `create_all` looks first and creates then: of two processes that start at once, one would fail.
-    for table in Base.metadata.sorted_tables:
-        connection.execute(CreateTable(table, if_not_exists=True))
-        for index in table.indexes:
-            connection.execute(CreateIndex(index, if_not_exists=True))
+def _require_asyncpg(url: str) -> None:
+    driver = url.partition("://")[0]
+    if driver != "postgresql+asyncpg":
+        raise ConfigurationError(f"KODO_ADMIN_DATABASE: {driver!r} is not an async driver; {_HINT}.")
+
+
+def _postgres_engine(settings: Settings) -> AsyncEngine:
+    return postgres_engine(
+        settings.admin_database,
+        "KODO_ADMIN_DATABASE",
+        connect_timeout_s=settings.database_connect_timeout,
+        timeout_s=settings.database_timeout,
+        # After a restart of the server the connections that were are tried, and thrown away, before they are used.
+        pool_pre_ping=True,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_timeout=settings.database_connect_timeout,
+    )
+
+
+def _make_when_empty(connection: Connection, database: schema.Database) -> None:
+    """Makes all tables at the newest revision, as the migrations do (a test compares), without importing Alembic."""
+    if not _is_empty(connection):
+        return
+    # Whoever else is just as early waits here, and finds the tables then.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if _is_empty(connection):
+        for name in TABLE_MODULES:
+            import_module(name, __package__)
+        Base.metadata.create_all(connection)
+        connection.exec_driver_sql(
+            f"CREATE TABLE {database.version_table} (version_num VARCHAR(32) NOT NULL, "
+            f"CONSTRAINT {database.version_table}_pkc PRIMARY KEY (version_num))"
+        )
+        connection.exec_driver_sql(f"INSERT INTO {database.version_table} VALUES ('{database.head}')")  # noqa: S608
+
+
+def _is_empty(connection: Connection) -> bool:
+    return connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE type = 'table'").first() is None
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -7,7 +7,7 @@ import functools
 import http.cookiejar
 import logging
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import httpx
 from fastapi import FastAPI, Request
 from starlette.templating import Jinja2Templates
 
-from .. import __version__
+from .. import __version__, schema
 from ..config import Settings
+from ..error import StoreUnavailable
 from ..execution import ExecutionMode, connect_mode
 from ..identity import PUBLISHED_PREFIX, IdentitySigner
 from ..store import ExecutionStore, connect_store
@@ -52,11 +53,13 @@ async def open_panel(
 
     Raises:
         ConfigurationError: what the panel must not start with, and what to set.
+        StoreUnavailable: it was asked to end while it waited for a database.
     """
     secret = await asyncio.to_thread(secret_key, settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(opened_database(settings))
         if store is None:
+            await _patiently(schema.until_current(settings, "execution"))
             store = connect_store(settings)
             stack.push_async_callback(store.close)
         if transport is None:
@@ -96,10 +99,11 @@ async def opened_database(settings: Settings) -> AsyncGenerator[AdminDatabase]:
 
     Raises:
         ConfigurationError: says what to set.
+        StoreUnavailable: this process was asked to end while it waited for the database.
     """
-    database = AdminDatabase(settings.admin_database)
+    database = AdminDatabase(settings)
     try:
-        await database.create()
+        await _patiently(database.open())
         default = Settings.model_fields["admin_password"].default
         if settings.admin_password == default:
             require_safe_password(settings, not await has_roles(database))
@@ -109,6 +113,27 @@ async def opened_database(settings: Settings) -> AsyncGenerator[AdminDatabase]:
         yield database
     finally:
         await database.close()
+
+
+async def _patiently(opening: Coroutine[Any, Any, None]) -> None:
+    """Waits for a database; a signal ends the waiting, which no server does while its application starts.
+
+    Raises:
+        StoreUnavailable: it was ended by a signal.
+    """
+    waiting = asyncio.ensure_future(opening)
+
+    def end() -> None:
+        waiting.cancel()
+
+    with announce_closing(end):
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            this = asyncio.current_task()
+            if this is None or this.cancelling():
+                raise
+            raise StoreUnavailable("Ended before the database could be reached.") from None
 
 
 @functools.cache

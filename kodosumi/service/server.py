@@ -21,6 +21,7 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
+from .. import schema
 from ..config import Settings, load_settings
 from ..error import ConfigurationError
 from ..log import logging_config, setup_logging
@@ -67,7 +68,7 @@ async def check(settings: Settings) -> None:
     """
     await asyncio.to_thread(secret_key, settings)
     async with opened_database(settings):
-        pass
+        await schema.until_current(settings, "execution")
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

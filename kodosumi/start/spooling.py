@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from .. import schema
 from ..config import Settings
-from ..error import KodosumiError
+from ..error import KodosumiError, StoreUnavailable
 from ..execution import connect_mode
 from ..log import setup_logging
 from ..spooler import Spooler
@@ -33,6 +34,9 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
     Args:
         settings: as loaded.
         lifeline: to `koco start`, which may ask to cancel all runs before it ends; None when there is none.
+
+    Raises:
+        ConfigurationError: a setting stops it, or the database's schema is behind; names the remedy.
     """
     setup_logging(
         settings.spooler_log_file, settings.spooler_log_file_level, settings.spooler_std_level, settings.uvicorn_level
@@ -42,6 +46,8 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
 
 
 async def _spool(settings: Settings, lifeline: Lifeline | None) -> None:
+    if not await _database_ready(settings):
+        return
     mode, store = connect_mode(settings), connect_store(settings)
     spooler = Spooler(settings, mode=mode, store=store)
     loop = asyncio.get_running_loop()
@@ -69,6 +75,19 @@ async def _spool(settings: Settings, lifeline: Lifeline | None) -> None:
     await spooler.run(ready)
 
 
+async def _database_ready(settings: Settings) -> bool:
+    """Waits for the database; False when a signal ended the waiting."""
+    waiting = asyncio.ensure_future(schema.until_current(settings, "execution"))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, waiting.cancel)
+    await asyncio.wait([waiting])
+    if waiting.cancelled():
+        return False
+    waiting.result()
+    return True
+
+
 def _run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
     asyncio.run_coroutine_threadsafe(work(), loop)  # type: ignore[arg-type]
 
@@ -80,11 +99,14 @@ def spool_in_background(settings: Settings) -> int:
         Its process id.
 
     Raises:
+        ConfigurationError: the database's schema is behind, or it can't be used; names the remedy.
         KodosumiError: it ended at once; the text is its last word.
     """
     path = spooler_pidfile(settings)
     if (pid := living_pid(path)) is not None:
         return pid
+    with suppress(StoreUnavailable):  # the spooler waits for a database that is down, and says so in its log
+        asyncio.run(schema.require_current(settings, "execution"))
     process = subprocess.Popen(
         [sys.executable, "-m", "kodosumi.cli", "spool", "--block"],
         stdin=subprocess.DEVNULL,

@@ -13,14 +13,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
 
-from .. import cluster
+from .. import cluster, schema
 from ..cluster.finding import answers
 from ..config import Settings
-from ..error import ClusterError, KodosumiError
+from ..error import ClusterError, ConfigurationError, KodosumiError
 from ..options import environment_of
 from .apps import route_prefixes, routes_url
 from .child import Child, ChildDied
@@ -32,7 +33,7 @@ READY_TIMEOUT_S = 300.0
 CANCEL_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 RAY_CHECK_S = 2.0
-INTERRUPTED = 130
+UNUSABLE, INTERRUPTED = 2, 130
 TERMINAL_LEVELS = {"KODO_APP_STD_LEVEL": "WARNING", "KODO_SPOOLER_STD_LEVEL": "WARNING"}
 
 
@@ -77,6 +78,9 @@ class Stack:
                 starting.result()
                 return await self._watch(stopped)
             return 0
+        except ConfigurationError as exc:
+            say(str(exc))
+            return UNUSABLE
         except (ChildDied, KodosumiError) as exc:
             say(str(exc))
             return 1
@@ -89,6 +93,7 @@ class Stack:
     async def _start(self) -> None:
         joined = await asyncio.to_thread(cluster.runs_here, self._settings)
         self._check_ports(ray_runs=joined is not None)
+        await self._upgrade_databases()
         await self._provide_ray(joined)
         # On this terminal progress and trouble only, unless a level was asked for; the log files have the rest.
         environment = {**os.environ, **TERMINAL_LEVELS, **environment_of(self._settings)}
@@ -117,6 +122,13 @@ class Stack:
             if port_taken(host, port):
                 owner = owner_of(port) or "another process"
                 raise PortTaken(f"Port {port} for {what} is taken by {owner}. End it, or choose another by {remedy}.")
+
+    async def _upgrade_databases(self) -> None:
+        for database in schema.databases(self._settings):
+            state = await schema.until_reached(partial(schema.current, database), say)
+            if state.standing is schema.Standing.BEHIND:
+                with step(f"upgrading the {database.name} database to {database.head}"):
+                    await schema.upgrade(database)
 
     async def _provide_ray(self, joined: str | None) -> None:
         if joined is not None:
@@ -253,7 +265,7 @@ def run_stack(settings: Settings, apps: Sequence[str] = (), app_dir: Path | None
         app_dir: folder they are imported from; the current one by default.
 
     Returns:
-        The exit code: 0 after a signal, 1 when something could not start or Ray died.
+        The exit code: 0 after a signal, 1 when something could not start or Ray died, 2 when a setting stops it.
 
     Raises:
         ConfigurationError: an app's name can't be used.

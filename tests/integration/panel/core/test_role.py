@@ -140,9 +140,9 @@ async def test_the_first_operator_may_be_renamed_and_does_not_come_back(admin: A
 
 async def test_of_many_processes_that_start_at_once_one_makes_the_first_operator(options: dict[str, Any]) -> None:
     settings = load_settings(**options)
-    databases = [AdminDatabase(settings.admin_database) for _ in range(6)]
+    databases = [AdminDatabase(settings) for _ in range(6)]
     try:
-        await asyncio.gather(*(database.create() for database in databases))
+        await asyncio.gather(*(database.open() for database in databases))
         await asyncio.gather(*(ensure_first_operator(database, settings) for database in databases))
         assert [role.name for role in await all_roles(databases[0])] == ["admin"]
     finally:

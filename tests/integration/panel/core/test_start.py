@@ -83,7 +83,7 @@ async def test_a_whole_public_panel_refuses_to_start_unsafe(options: dict[str, A
 )
 async def test_an_admin_database_that_cannot_be_used_is_named_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="KODO_ADMIN_DATABASE") as caught:
-        await AdminDatabase(url).create()
+        await AdminDatabase(load_settings(admin_database=url)).open()
     assert "hidden" not in str(caught.value)
 
 
