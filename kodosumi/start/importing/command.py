@@ -13,9 +13,10 @@ from pathlib import Path
 
 import typer
 
+from ... import schema
 from ...config import Settings
 from ...error import ConfigurationError, StoreUnavailable
-from ...store.postgres.importing import ImportTarget, Known, Span, import_target
+from ...store.postgres.importing import ImportTarget, Known, Span, import_target, require_database
 from ...store.postgres.rows import Record
 from .report import Report
 from .source import PART_CHARS, PART_EVENTS, Part, Reason, Skipped, count, parts
@@ -37,7 +38,8 @@ def import_folder(settings: Settings, folder: Path) -> int:
         The exit code: 1 when an execution is damaged or the database went away, else 0.
 
     Raises:
-        ConfigurationError: no such folder, or no such database; says what to set.
+        ConfigurationError: no such folder, no such database, or one of another version; says what to do.
+        StoreUnavailable: the database can't be reached now.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"--import {folder}: there is no such folder; name the one with your executions")
@@ -50,6 +52,8 @@ def import_folder(settings: Settings, folder: Path) -> int:
 
 async def _import(settings: Settings, folder: Path) -> int:
     trouble: str | None = None
+    require_database(settings)
+    await schema.require_current(settings, "execution")
     async with import_target(settings) as target:
         total = await asyncio.to_thread(count, folder)
         if total == 0:

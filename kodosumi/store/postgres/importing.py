@@ -135,15 +135,10 @@ async def import_target(settings: Settings) -> AsyncIterator[ImportTarget]:
     """A connection for an import, closed behind it.
 
     Raises:
-        ConfigurationError: the setting names no PostgreSQL database, or one that can't ever be reached.
+        ConfigurationError: see :func:`require_database`; or the database can't ever be reached.
         StoreUnavailable: it can't be reached now.
     """
-    url = settings.execution_database or ""
-    if not url.startswith("postgres"):
-        raise ConfigurationError(
-            f"{SETTINGS_NAME} names no PostgreSQL database to import into: "
-            "set it to postgresql+asyncpg://user:password@host:5432/database"
-        )
+    url = require_database(settings)
     with _translated(url):
         connection = await postgres.connect(
             url,
@@ -157,6 +152,21 @@ async def import_target(settings: Settings) -> AsyncIterator[ImportTarget]:
     finally:
         with contextlib.suppress(Exception):
             await connection.close(timeout=settings.database_connect_timeout)
+
+
+def require_database(settings: Settings) -> str:
+    """The URL of the central database.
+
+    Raises:
+        ConfigurationError: the setting names none; says what to set.
+    """
+    url = settings.execution_database or ""
+    if not url.startswith("postgres"):
+        raise ConfigurationError(
+            f"{SETTINGS_NAME} names no PostgreSQL database to import into: "
+            "set it to postgresql+asyncpg://user:password@host:5432/database"
+        )
+    return url
 
 
 @contextlib.contextmanager
