@@ -222,6 +222,11 @@ class SqliteExecutionStore:
                 raise
             self._keeper.set_aside(index)
             return self._write(job)
+        except StoreUnavailable:
+            # What was under it may have been set aside by somebody else meanwhile: that isn't trouble with the disk.
+            if self._keeper.is_current(index):
+                raise
+            return self._write(job)
 
     def _close(self) -> None:
         self._threads.shutdown(wait=True)

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import pytest
@@ -35,28 +36,54 @@ print(ray.get(ray.remote(lambda: 40 + 2).remote()), ray.nodes()[0]["NodeManagerA
 """
 
 
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A default folder of Ray's for this test alone."""
-    with tempfile.TemporaryDirectory(prefix="kh", dir="/tmp", ignore_cleanup_errors=True) as name:
-        monkeypatch.setenv("RAY_TMPDIR", name)
+Owner = tuple[subprocess.Popen[str], dict[str, Any]]
+
+
+@contextmanager
+def living_owner() -> Iterator[Owner]:
+    """A process that owns a Ray in a default folder of its own, and what it says of it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="kh", dir="/tmp", ignore_cleanup_errors=True) as name,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", name)
         for variable in ("RAY_ADDRESS", "KODO_RAY_SERVER", "RAY_AUTH_MODE"):
-            monkeypatch.delenv(variable, raising=False)
-        yield Path(name)
+            patch.delenv(variable, raising=False)
+        process = subprocess.Popen(
+            [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        facts["family"] = psutil.Process(facts["keeper"]).children(recursive=True)
+        yield process, facts
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture
-def owner(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, object]]]:
-    process = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    facts = json.loads(process.stdout.readline())
-    facts["family"] = psutil.Process(facts["keeper"]).children(recursive=True)
-    yield process, facts
-    process.kill()
-    process.communicate()
+def owner() -> Iterator[Owner]:
+    """A Ray whose parts a test may kill; the environment lets anyone find it."""
+    with living_owner() as living:
+        yield living
 
 
-async def assert_all_gone(facts: dict) -> None:
+@pytest.fixture(scope="module")
+def orphans() -> Iterator[dict[str, Any]]:
+    """What was a Ray until its keeper was killed.
+
+    Once for the module, and looked at last: Ray's agents take a minute to end when head and keeper go at once, since
+    they try to report it to the head first.
+    """
+    with living_owner() as (_, facts):
+        os.kill(facts["keeper"], signal.SIGKILL)
+    yield facts
+
+
+async def test_a_killed_keeper_takes_the_head_with_it(orphans: dict[str, Any]) -> None:
+    await until(lambda: not answers(orphans["address"]))
+
+
+async def assert_all_gone(facts: dict[str, Any]) -> None:
     def alive() -> list[psutil.Process]:
         family = [psutil.Process(facts["keeper"])] if psutil.pid_exists(facts["keeper"]) else []
         return [one for one in [*family, *facts["family"]] if one.is_running() and one.status() != "zombie"]
@@ -67,12 +94,11 @@ async def assert_all_gone(facts: dict) -> None:
         except psutil.NoSuchProcess:
             return ["looking again"]
 
-    # Ray's agents take a minute when head and keeper go at once: they try to report it to the head first.
     await until(left, lambda processes: not processes, deadline_s=120)
     assert not answers(facts["address"])
 
 
-async def test_plain_ray_joins_and_a_stop_leaves_nothing(owner: tuple) -> None:
+async def test_plain_ray_joins_and_a_stop_leaves_nothing(owner: Owner) -> None:
     process, facts = owner
     assert address_file(None).read_text() == facts["address"]
     for connection in (one for child in facts["family"] for one in child.net_connections("tcp")):
@@ -89,14 +115,17 @@ async def test_plain_ray_joins_and_a_stop_leaves_nothing(owner: tuple) -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("victim", ["owner", "keeper", "gcs_server", "raylet"])
-async def test_everything_goes_when_one_part_is_killed(owner: tuple, victim: str) -> None:
+@pytest.mark.parametrize("victim", ["owner", "gcs_server", "raylet"])
+async def test_everything_goes_when_one_part_is_killed(owner: Owner, victim: str) -> None:
     process, facts = owner
     if victim == "owner":
         os.kill(process.pid, signal.SIGKILL)
-    elif victim == "keeper":
-        os.kill(facts["keeper"], signal.SIGKILL)
     else:
         next(child for child in facts["family"] if child.name() == victim).kill()
 
     await assert_all_gone(facts)
+
+
+@pytest.mark.fault
+async def test_everything_goes_when_the_keeper_is_killed(orphans: dict[str, Any]) -> None:
+    await assert_all_gone(orphans)
