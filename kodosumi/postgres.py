@@ -145,14 +145,13 @@ async def is_pooled(connection: Connection) -> bool:
 
 def sqlstate(exc: BaseException) -> str | None:
     """PostgreSQL's code of an error, whichever driver or SQLAlchemy raised it; None when there is none."""
-    text = ""
-    for one in _chain(exc):
-        state = getattr(one, "sqlstate", None)
-        if isinstance(state, str) and state != "08P01":
-            return state
-        text += f"{one}\n"
+    states = [state for one in _chain(exc) if isinstance(state := getattr(one, "sqlstate", None), str)]
+    if states and states[0] not in _VAGUE:
+        return states[0]
     # poolers and psycopg tell in words only why a connection was refused
-    return next((state for pattern, state in _WORDS if re.search(pattern, text)), None)
+    text = "\n".join(str(one) for one in _chain(exc))
+    told = next((state for pattern, state in _WORDS if re.search(pattern, text)), None)
+    return told or next(iter(states), None)
 
 
 def permanent(exc: BaseException) -> bool:
@@ -281,6 +280,7 @@ def _of_system(exc: BaseException) -> str | None:
     return None
 
 
+_VAGUE = frozenset({"08P01", "XX000", "58030"})
 _PERMANENT = frozenset({"28P01", "28000", "3D000", "42501"})
 _SCHEMA = "its tables are not those of this version ({said}): run `koco db --upgrade`"
 _ENDED = "it is starting or stopping"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import resource
 import secrets
 import shutil
 import signal
@@ -56,7 +55,7 @@ class PostgresServer:
     def __init__(self, settings: dict[str, str] | None = None, tls: tuple[Path, Path] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kpg", dir="/tmp"))
         self.password = secrets.token_hex(8) + "@/:%"
-        self.port = _free_port()
+        self.port = free_port()
         self._settings = dict(settings or {})
         self._tls = tls
         self._binaries = binaries()
@@ -110,15 +109,19 @@ class PostgresServer:
             return [server, *server.children(recursive=True)]
         return []
 
-    def limit_files(self, size_bytes: int = resource.RLIM_INFINITY) -> None:
+    def limit_files(self, size_bytes: int | None = None) -> None:
         """Lets none of its files grow beyond a size: a full disk, as far as it can tell.
 
         Args:
             size_bytes: the limit; by default there is none any more.
         """
+        # the soft limit alone, and as the server's own user: that needs no privilege
+        limit = f"--fsize={'unlimited' if size_bytes is None else size_bytes}:"
         for process in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+            command = [*as_unprivileged(), "prlimit", f"--pid={process.pid}", limit]
+            done = subprocess.run(command, capture_output=True, check=False)
+            if done.returncode != 0 and process.is_running():
+                raise RuntimeError(f"prlimit failed: {done.stderr.decode()}")
 
     def log(self) -> str:
         """What the server wrote."""
@@ -173,7 +176,7 @@ class PostgresServer:
         password.write_text(self.password)
         log = self.folder / "log"
         log.touch()
-        owner = _unprivileged()
+        owner = unprivileged()
         if owner is not None:
             for path in (self.folder, password, log):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
@@ -189,7 +192,7 @@ class PostgresServer:
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(
-            [*_as_unprivileged(), str(self._binaries / command[0]), *command[1:]],
+            [*as_unprivileged(), str(self._binaries / command[0]), *command[1:]],
             cwd=self.folder,
             env=_environment(),
             capture_output=True,
@@ -210,7 +213,7 @@ class PostgresServer:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                [*_as_unprivileged(), str(self._binaries / "postgres"), "-D", str(data), *options],
+                [*as_unprivileged(), str(self._binaries / "postgres"), "-D", str(data), *options],
                 cwd=self.folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -252,7 +255,7 @@ def _migrate(url: str) -> None:
     engine.dispose()
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """Whom to run the server as; None: as ourselves. PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
@@ -262,8 +265,8 @@ def _unprivileged() -> pwd.struct_passwd | None:
     raise RuntimeError("PostgreSQL does not run as root, and there is no user `postgres` or `nobody`")
 
 
-def _as_unprivileged() -> list[str]:
-    user = _unprivileged()
+def as_unprivileged() -> list[str]:
+    user = unprivileged()
     if user is None:
         return []
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
@@ -274,7 +277,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C.UTF-8"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
