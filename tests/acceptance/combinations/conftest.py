@@ -13,6 +13,7 @@ from kodosumi.execution import MODES
 from kodosumi.store import STORES
 from kodosumi.transport import TRANSPORTS
 from tests.acceptance.faults.plant import Plant
+from tests.servers.postgres import PostgresServer
 
 ALONE = "memory"
 """The members for one process; they have their contract suites."""
@@ -40,10 +41,19 @@ def _combinations() -> list[Combination]:
 
 Provide = Callable[[pytest.FixtureRequest], dict[str, Any]]
 
+
+def _postgresql(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """One new database for executions and roles alike."""
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.url(server.create_database(migrated=False))
+    return {"execution_database": url, "admin_database": url}
+
+
 SETTINGS: dict[str, Provide] = {
     "direct": lambda _: {},
     "ray": lambda _: {},
     "sqlite": lambda _: {},
+    "postgresql": _postgresql,
 }
 """Settings that choose a member, with a server of its own where it needs one; a member without fails."""
 
@@ -56,6 +66,7 @@ def plant(request: pytest.FixtureRequest, head: Head, tmp_path_factory: pytest.T
     for member in combination:
         settings |= SETTINGS[member](request)
     plant = Plant(tmp_path_factory.mktemp(str(combination)), head.address, **settings)
+    plant.upgrade()
     plant.start()
     yield plant
     plant.stop()

@@ -26,7 +26,7 @@ def story(plant: Plant, fid: str, events: list[Message]) -> list[tuple[int, str,
     """What a client read, without what differs between two runs of one combination."""
 
     def steady(payload: str) -> str:
-        payload = payload.replace(fid, "FID").replace(str(plant.app_port), "PORT")
+        payload = payload.replace(fid, "FID").replace(plant.url, "PANEL").replace(str(plant.app_port), "PORT")
         return re.sub(r'"(username|launched_at|startup)": ?"?[^",}]+"?', r'"\1": ANY', payload)
 
     return [(event.seq, event.kind, steady(event.payload)) for event in events]

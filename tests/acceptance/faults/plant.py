@@ -157,6 +157,10 @@ class Plant:
         found: httpx.Client = self._threads.client
         return found
 
+    def upgrade(self) -> None:
+        """Brings its databases up to this version, as whoever runs it does first."""
+        subprocess.run([str(KOCO), "db", "--upgrade"], cwd=self.folder, env=self.environment, check=True)
+
     def start(self) -> None:
         """Starts what doesn't run and returns when the panel finds everything well and serves the app."""
         for service in (self.spooler, self.panel, self.app):
