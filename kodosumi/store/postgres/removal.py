@@ -26,7 +26,7 @@ async def purge(pool: Pool, fid: str) -> None:
     """Removes one execution; see the store's contract."""
 
     async def mark(connection: Connection) -> Any:
-        if not await connection.fetchval(statements.PURGE, fid):
+        if not await connection.fetchval(statements.PURGE, [fid]):
             return await connection.fetchrow(statements.STATE, fid)
         return None
 
@@ -64,9 +64,9 @@ async def _expire_step(connection: Connection, before: float, room: int) -> int 
     if left:
         await _delete_some(connection, left)
         return 0
-    marked = int(await connection.fetchval(statements.EXPIRE, before, room)) if room > 0 else 0
-    if marked:
-        return marked
+    over = [row["fid"] for row in await connection.fetch(statements.EXPIRED, before, max(room, 0))]
+    if over:
+        return int(await connection.fetchval(statements.PURGE, over))
     forgotten = await connection.execute(statements.FORGET, TOMBSTONE_S)
     await connection.execute(statements.COMPACT)
     return None if forgotten == "DELETE 0" else 0

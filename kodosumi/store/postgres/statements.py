@@ -107,7 +107,9 @@ STATE = "SELECT state, purged, seq FROM executions WHERE fid = $1"
 
 LAST_KEPT_OF_PURGED = "SELECT seq FROM executions WHERE fid = $1 AND purged"
 
-_PURGE = f"""
+PURGE = f"""
+    WITH chosen AS (SELECT fid, archived FROM executions
+        WHERE fid = ANY($1::text[]) AND NOT purged AND finished_at IS NOT NULL FOR UPDATE),
     gone AS (UPDATE executions e SET purged = true, archived = true, version = e.version + 1, locks = '[]',
         modified_at = greatest({_NOW}, e.modified_at + 0.000001)
         FROM chosen WHERE e.fid = chosen.fid RETURNING e.fid, e.username, NOT chosen.archived AND e.seq > 0 AS listed),
@@ -115,15 +117,11 @@ _PURGE = f"""
     counted AS (INSERT INTO execution_tally (username, listed)
         SELECT username, -count(*) FROM gone WHERE listed GROUP BY username)
     SELECT count(*) FROM gone"""
-
-PURGE = f"""
-    WITH chosen AS (SELECT fid, archived FROM executions
-        WHERE fid = $1 AND NOT purged AND finished_at IS NOT NULL FOR UPDATE), {_PURGE}"""
-
-EXPIRE = f"""
-    WITH chosen AS (SELECT fid, archived FROM executions WHERE finished_at < $1 AND NOT purged
-        ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED), {_PURGE}"""
 """Marks as removed; how many. Their events are deleted afterwards, in small steps; ``seq`` says that some are left."""
+
+EXPIRED = """
+    SELECT fid FROM executions WHERE finished_at < $1 AND NOT purged ORDER BY finished_at LIMIT $2
+    FOR UPDATE SKIP LOCKED"""
 
 ALONE = "SELECT pg_try_advisory_xact_lock(hashtext('kodosumi expire'))"
 """Whether no other process is removing executions; holds until the transaction ends, also behind a pooler."""
