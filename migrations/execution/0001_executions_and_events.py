@@ -1,4 +1,4 @@
-"""Executions, their events, what is searched, and the tally that makes counting cheap.
+"""Executions, their events, what is searched, and the tally by which the store counts.
 
 Runs on PostgreSQL alone: executions in SQLite files carry their schema in the files themselves.
 """
@@ -16,37 +16,6 @@ branch_labels = None
 depends_on = None
 
 logger = logging.getLogger("kodosumi.schema")
-
-LISTED = "{row}.seq > 0 AND NOT {row}.archived AND NOT {row}.purged"
-OLD, NEW = LISTED.format(row="OLD"), LISTED.format(row="NEW")
-
-COUNT = f"""
-CREATE FUNCTION execution_tally_count() RETURNS trigger LANGUAGE plpgsql AS $count$
-BEGIN
-  IF TG_OP <> 'INSERT' THEN
-    IF {OLD} THEN
-      INSERT INTO execution_tally (username, listed) VALUES (OLD.username, -1);
-    END IF;
-  END IF;
-  IF TG_OP <> 'DELETE' THEN
-    IF {NEW} THEN
-      INSERT INTO execution_tally (username, listed) VALUES (NEW.username, 1);
-    END IF;
-  END IF;
-  RETURN NULL;
-END
-$count$
-"""  # noqa: S608
-
-# An append changes no tally, and must not even call the function.
-TRIGGERS = {
-    "execution_tally_insert": ("INSERT", NEW),
-    "execution_tally_update": (
-        "UPDATE",
-        f"({OLD}) IS DISTINCT FROM ({NEW}) OR OLD.username IS DISTINCT FROM NEW.username",
-    ),
-    "execution_tally_delete": ("DELETE", OLD),
-}
 
 # What is written all the time is cleaned after some thousand rows, not after a fifth of a large table.
 STORAGE = {
@@ -71,12 +40,6 @@ def upgrade() -> None:
     _tables()
     _indexes()
     connection = op.get_bind()
-    connection.exec_driver_sql(COUNT)
-    for name, (operation, condition) in TRIGGERS.items():
-        connection.exec_driver_sql(
-            f"CREATE TRIGGER {name} AFTER {operation} ON executions FOR EACH ROW "
-            f"WHEN ({condition}) EXECUTE FUNCTION execution_tally_count()"
-        )
     for table, parameters in STORAGE.items():
         listed = ", ".join(f"{name} = {value}" for name, value in parameters.items())
         connection.exec_driver_sql(f"ALTER TABLE {table} SET ({listed})")
@@ -87,7 +50,6 @@ def downgrade() -> None:
     """Removes the tables with all executions in them; the extension stays, others may use it."""
     for table in ("execution_tally", "execution_details", "executions", "execution_events"):
         op.drop_table(table)
-    op.get_bind().exec_driver_sql("DROP FUNCTION execution_tally_count()")
 
 
 def _tables() -> None:

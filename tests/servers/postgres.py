@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -245,14 +247,17 @@ class PostgresServer:
 
 
 def _migrate(url: str) -> None:
-    """Makes our tables as a migration does."""
-    from sqlalchemy import create_engine
+    """Makes our tables, of both databases, as `koco db --upgrade` does."""
+    from kodosumi import schema
+    from kodosumi.config import Settings
 
-    from kodosumi.store import tables
+    async def upgrade() -> None:
+        for database in schema.databases(Settings(admin_database=url, execution_database=url, _env_file=None)):
+            await schema.upgrade(database)
 
-    engine = create_engine(url.replace("+asyncpg", "+psycopg"))
-    tables.metadata.create_all(engine)
-    engine.dispose()
+    # In a thread: whoever asks may have a loop that runs.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, upgrade()).result()
 
 
 def unprivileged() -> pwd.struct_passwd | None:
