@@ -13,6 +13,7 @@ import typer
 from .source import Reason, Skipped
 
 LINE_EVERY_S = 5.0
+DRAW_EVERY_S = 0.1
 PATHS_SHOWN = 3
 
 
@@ -31,9 +32,11 @@ class Report:
         self._skipped: Counter[Reason] = Counter()
         self._examples: dict[Reason, list[Skipped]] = {}
         self._said_at = time.monotonic()
+        self._shown = 0
         self._bar: Any = None
         if sys.stdout.isatty():
-            self._bar = typer.progressbar(length=total, label="executions", show_pos=True, item_show_func=self._shown)
+            # also a step of no executions is shown: a large one may take minutes
+            self._bar = typer.progressbar(length=total, label="executions", show_pos=True, update_min_steps=0)
 
     def __enter__(self) -> Report:
         if self._bar is not None:
@@ -44,6 +47,7 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            self._draw()
             self._bar.__exit__(kind, error, traceback)
 
     @property
@@ -59,17 +63,17 @@ class Report:
     def add_events(self, count: int) -> None:
         """So many events were read and written, or compared."""
         self._events += count
-        self._tell(0)
+        self._tell()
 
     def add_imported(self) -> None:
         """An execution is in the database now."""
         self._imported += 1
-        self._tell(1)
+        self._tell()
 
     def add_present(self) -> None:
         """An execution was there already, the same in every event."""
         self._present += 1
-        self._tell(1)
+        self._tell()
 
     def add_skipped(self, skipped: Skipped) -> None:
         """An execution stays where it is."""
@@ -77,7 +81,7 @@ class Report:
         examples = self._examples.setdefault(skipped.reason, [])
         if len(examples) < PATHS_SHOWN:
             examples.append(skipped)
-        self._tell(1)
+        self._tell()
 
     def summary(self) -> list[str]:
         """The last lines."""
@@ -93,16 +97,19 @@ class Report:
     def _done(self) -> int:
         return self._imported + self._present + sum(self._skipped.values())
 
-    def _tell(self, steps: int) -> None:
-        if self._bar is not None:
-            self._bar.update(steps, current_item=self._events)
-        elif time.monotonic() - self._said_at >= LINE_EVERY_S:
-            self._said_at = time.monotonic()
-            typer.echo(f"{self._done:,} of {self._total:,} executions, {self._shown(self._events)}")
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if self._bar is not None and now - self._said_at >= DRAW_EVERY_S:
+            self._said_at = now
+            self._draw()
+        elif self._bar is None and now - self._said_at >= LINE_EVERY_S:
+            self._said_at = now
+            typer.echo(f"{self._done:,} of {self._total:,} executions, {self._events:,} events")
 
-    @staticmethod
-    def _shown(events: int | None) -> str:
-        return f"{events or 0:,} events"
+    def _draw(self) -> None:
+        self._bar.label = f"{self._events:,} events"
+        steps, self._shown = self._done - self._shown, self._done
+        self._bar.update(steps)
 
 
 def _example(skipped: Skipped) -> str:
