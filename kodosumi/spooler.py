@@ -237,14 +237,17 @@ class Spooler:
 
     async def _watch(self) -> None:
         """Looks for lost runs now, whenever something died, and every now and then."""
+        told = ""
         while True:
             self._suspect.clear()
             try:
                 await self._mode.refuse(self._trouble)
                 await self._sweep()
-                pause_s = self._sweep_every_s
+                pause_s, told = self._sweep_every_s, ""
             except (LaunchUnavailable, StoreUnavailable) as exc:
-                logger.warning("cannot look after living runs: %s", exc)
+                if str(exc) != told:
+                    told = str(exc)
+                    logger.warning("cannot look after living runs, trying again: %s", told)
                 pause_s = self._settings.spooler_interval
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):

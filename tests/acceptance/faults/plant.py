@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import httpx
 import psutil
+import psycopg
 
 from kodosumi.cluster import Head
+from kodosumi.postgres import dsn_of
 from tests.conditions import until
 from tests.sse import Message, messages, read_stream
 from tests.stack import KOCO, free_port
@@ -123,6 +125,7 @@ class Plant:
         self, folder: Path, ray_server: str | None, environment: Mapping[str, str] | None = None, **settings: object
     ) -> None:
         self.folder = folder
+        self._database = settings.get("execution_database")
         self.exec_dir = Path(str(settings.get("exec_dir", folder / "data" / "execution")))
         self.app_port, panel_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{panel_port}"
@@ -222,7 +225,11 @@ class Plant:
             yield messages(response.raise_for_status())
 
     def rows(self, fid: str) -> list[Row]:
-        """What is stored of a run now, read past the panel."""
+        """What is stored of a run now, read past the panel, in the published columns."""
+        if self._database is not None:
+            with psycopg.connect(dsn_of(str(self._database))) as connection:
+                query = "SELECT seq, kind, message FROM execution_events WHERE fid = %s ORDER BY seq"
+                return [Row(*row) for row in connection.execute(query, [fid])]
         (path,) = self.exec_dir.glob(f"*/{fid}/sqlite3.db")
         with closing(sqlite3.connect(path, timeout=30)) as database:
             found = database.execute("SELECT id, kind, message FROM monitor ORDER BY id").fetchall()
