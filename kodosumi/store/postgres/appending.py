@@ -7,6 +7,7 @@ and a process that knows the execution already needs one round trip.
 from __future__ import annotations
 
 import logging
+import random
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ INLINE_EVENTS = 64
 
 KNOWN_EXECUTIONS = 256
 COMPACT_EVERY = 256
+"""About how many new executions come between two times at which they are added up."""
+
 _ATTEMPTS = 5
 
 logger = logging.getLogger(__name__)
@@ -38,7 +41,6 @@ class Appender:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: OrderedDict[str, Record] = OrderedDict()
-        self._begun = 0
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         """See the store's contract."""
@@ -50,7 +52,7 @@ class Appender:
                 return _unchanged(found)
         self._remember(planned.after)
         if planned.is_new:
-            await self._count_begun()
+            await self._add_up_sometimes()
         execution = planned.after.execution
         return Appended(execution.seq, len(planned.events), planned.refused, execution.state)
 
@@ -92,9 +94,9 @@ class Appender:
         if len(self._known) > KNOWN_EXECUTIONS:
             self._known.popitem(last=False)
 
-    async def _count_begun(self) -> None:
-        self._begun += 1
-        if self._begun % COMPACT_EVERY:
+    async def _add_up_sometimes(self) -> None:
+        # by chance, so that many processes that each begin few executions do so, too
+        if random.randrange(COMPACT_EVERY):
             return
         try:
             await self._pool.run(lambda connection: connection.execute(statements.COMPACT))

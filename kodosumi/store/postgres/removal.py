@@ -6,13 +6,14 @@ short row is left, which keeps late copies of its events out.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ...error import StoreError
 from ...events import ExecutionState
 from ...postgres import Connection
 from . import statements
-from .pool import Pool
+from .pool import Job, Pool, Result
 
 STEP_EVENTS = 5_000
 """About how many events one transaction deletes."""
@@ -26,13 +27,12 @@ async def purge(pool: Pool, fid: str) -> None:
     """Removes one execution; see the store's contract."""
 
     async def mark(connection: Connection) -> Any:
-        if not await connection.fetchval(statements.PURGE, [fid]):
-            return await connection.fetchrow(statements.STATE, fid)
-        return None
+        marked = await connection.fetch(statements.PURGE, [fid])
+        return None if marked else await connection.fetchrow(statements.STATE, fid)
 
     async def delete(connection: Connection) -> bool:
         last = await connection.fetchval(statements.LAST_KEPT_OF_PURGED, fid)
-        return not last or await _delete_events(connection, fid, last)
+        return not last or await _delete_events(connection, fid)
 
     found = await pool.run(mark, transaction=True)
     if found is not None and not found["purged"] and not ExecutionState(found["state"]).terminal:
@@ -44,40 +44,68 @@ async def purge(pool: Pool, fid: str) -> None:
 async def expire(pool: Pool, before: float, limit: int) -> int:
     """Removes ended executions, and what earlier removals left; see the store's contract."""
     removed = 0
-    while True:
-        room = min(limit - removed, STEP_EXECUTIONS)
+    try:
+        left = await _alone(pool, _left_over)
+        while True:
+            while left:
+                left = await _alone(pool, functools.partial(_delete_some, left))
+            room = min(limit - removed, STEP_EXECUTIONS)
+            if room > 0:
+                left = await _alone(pool, functools.partial(_mark_oldest, before, room))
+            if not left:
+                break
+            removed += len(left)
+        while await _alone(pool, _tidy):
+            pass
+    except _NotAlone:
+        # whoever is at it goes on where we were
+        pass
+    return removed
 
-        async def job(connection: Connection, room: int = room) -> int | None:
-            return await _expire_step(connection, before, room)
 
-        marked = await pool.run(job, transaction=True)
-        if marked is None:
-            return removed
-        removed += marked
+class _NotAlone(Exception):
+    """Another process is removing executions."""
 
 
-async def _expire_step(connection: Connection, before: float, room: int) -> int | None:
-    """Deletes some events of removed executions, or marks the next ones; how many were marked, None: nothing to do."""
-    if not await connection.fetchval(statements.ALONE):
-        return None
-    left = await connection.fetch(statements.LEFT_OVER, STEP_EXECUTIONS)
-    if left:
-        await _delete_some(connection, left)
-        return 0
-    over = [row["fid"] for row in await connection.fetch(statements.EXPIRED, before, max(room, 0))]
-    if over:
-        return int(await connection.fetchval(statements.PURGE, over))
+async def _alone(pool: Pool, job: Job[Result]) -> Result:
+    """One step, which no other process takes at the same time.
+
+    Raises:
+        _NotAlone: another one is taking one.
+    """
+
+    async def step(connection: Connection) -> Result:
+        if not await connection.fetchval(statements.ALONE):
+            raise _NotAlone
+        return await job(connection)
+
+    return await pool.run(step, transaction=True)
+
+
+async def _left_over(connection: Connection) -> list[Any]:
+    rows: list[Any] = await connection.fetch(statements.LEFT_OVER, STEP_EXECUTIONS)
+    return rows
+
+
+async def _mark_oldest(before: float, room: int, connection: Connection) -> list[Any]:
+    """Marks the executions that ended first as removed; what they are."""
+    over = await connection.fetch(statements.EXPIRED, before, room)
+    rows: list[Any] = await connection.fetch(statements.PURGE, [row["fid"] for row in over])
+    return rows
+
+
+async def _tidy(connection: Connection) -> bool:
+    """Forgets what was removed long ago; whether there may be more."""
     forgotten = await connection.execute(statements.FORGET, TOMBSTONE_S)
     await connection.execute(statements.COMPACT)
-    return None if forgotten == "DELETE 0" else 0
+    return bool(forgotten != "DELETE 0")
 
 
-async def _delete_some(connection: Connection, left: list[Any]) -> None:
-    """Deletes the events of as many small executions as one step may hold, or some of a large one."""
+async def _delete_some(left: list[Any], connection: Connection) -> list[Any]:
+    """Deletes events of as many small executions as one step may hold, or some of a large one; what is left then."""
     first = left[0]
     if first["seq"] > STEP_EVENTS:
-        await _delete_events(connection, first["fid"], first["seq"])
-        return
+        return left[1:] if await _delete_events(connection, first["fid"]) else left
     fids, events = [], 0
     for row in left:
         events += row["seq"]
@@ -86,9 +114,10 @@ async def _delete_some(connection: Connection, left: list[Any]) -> None:
         fids.append(row["fid"])
     await connection.execute(statements.DELETE_EVENTS_OF, fids)
     await connection.execute(statements.EMPTIED, fids)
+    return left[len(fids) :]
 
 
-async def _delete_events(connection: Connection, fid: str, last: int) -> bool:
+async def _delete_events(connection: Connection, fid: str) -> bool:
     """Deletes the oldest events of a removed execution; whether that was all of them."""
     status = await connection.execute(statements.DELETE_EVENTS, fid, STEP_EVENTS)
     if int(status.rpartition(" ")[2]) == STEP_EVENTS:

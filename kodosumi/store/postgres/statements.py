@@ -112,12 +112,13 @@ PURGE = f"""
         WHERE fid = ANY($1::text[]) AND NOT purged AND finished_at IS NOT NULL FOR UPDATE),
     gone AS (UPDATE executions e SET purged = true, archived = true, version = e.version + 1, locks = '[]',
         modified_at = greatest({_NOW}, e.modified_at + 0.000001)
-        FROM chosen WHERE e.fid = chosen.fid RETURNING e.fid, e.username, NOT chosen.archived AND e.seq > 0 AS listed),
+        FROM chosen WHERE e.fid = chosen.fid
+        RETURNING e.fid, e.username, e.seq, NOT chosen.archived AND e.seq > 0 AS listed),
     untold AS (DELETE FROM execution_details WHERE fid IN (SELECT fid FROM gone)),
     counted AS (INSERT INTO execution_tally (username, listed)
         SELECT username, -count(*) FROM gone WHERE listed GROUP BY username)
-    SELECT count(*) FROM gone"""
-"""Marks as removed; how many. Their events are deleted afterwards, in small steps; ``seq`` says that some are left."""
+    SELECT fid, seq FROM gone"""
+"""Marks as removed. Their events are deleted afterwards, in small steps; ``seq`` says that some are left."""
 
 EXPIRED = """
     SELECT fid FROM executions WHERE finished_at < $1 AND NOT purged ORDER BY finished_at LIMIT $2
