@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import httpx
@@ -160,6 +161,17 @@ def _processor_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+@asynccontextmanager
+async def logged_in(stack: StackProcess) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the first operator, once the panel knows the flows of ``load.app``."""
+    limits = httpx.Limits(max_connections=200)
+    async with httpx.AsyncClient(base_url=stack.url, timeout=120, limits=limits, trust_env=False) as client:
+        login = {"name": "admin", "password": "admin"}
+        (await client.post("/api/login", content=json.dumps(login))).raise_for_status()
+        await _registered(client)
+        yield client
+
+
 async def measure(stack: StackProcess, executions: int) -> list[Figure]:
     """All figures of a stack that is ready, in the order of the table.
 
@@ -167,12 +179,8 @@ async def measure(stack: StackProcess, executions: int) -> list[Figure]:
         stack: runs ``load.app`` alone.
         executions: how many lie in its store.
     """
-    limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=stack.url, timeout=120, limits=limits, trust_env=False) as client:
-        login = {"name": "admin", "password": "admin"}
-        (await client.post("/api/login", content=json.dumps(login))).raise_for_status()
+    async with logged_in(stack) as client:
         bench = Bench(stack, client)
-        await _registered(client)
         parts: list[Callable[[], Awaitable[Figure]]] = [
             bench.submit_to_finished,
             bench.burst,

@@ -9,6 +9,8 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -16,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import psutil
 import ray
 
+from benchmarks import central
 from benchmarks.end_to_end import Figure, measure
 from benchmarks.store_timeline import filled
 from tests.stack import StackProcess, private_ray
@@ -47,22 +50,52 @@ def table(figures: list[Figure]) -> str:
     return "\n".join(rows)
 
 
+@contextmanager
+def stack(**settings: str) -> Iterator[StackProcess]:
+    """A ready stack with a Ray and a data folder of its own."""
+    folder, ray_dir = Path(tempfile.mkdtemp(prefix="kodosumi-bench")), Path(tempfile.mkdtemp(prefix="kb", dir="/tmp"))
+    try:
+        arguments = ["--app-dir", str(Path(__file__).parent), "--app", "load.app:fast_app"]
+        with StackProcess(folder, arguments, {**private_ray(ray_dir), **settings}) as running:
+            yield running.until_ready()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(ray_dir, ignore_errors=True)
+
+
+def embedded(executions: int) -> list[Figure]:
+    """The default stack: Ray and SQLite."""
+    with tempfile.TemporaryDirectory(prefix="kodosumi-bench") as folder:
+        say(f"filling SQLite with {executions:,} executions …")
+        asyncio.run(fill(Path(folder), executions))
+        say("measuring the default stack …")
+        with stack(KODO_EXEC_DIR=folder) as running:
+            return asyncio.run(measure(running, executions))
+
+
+def postgresql(executions: int, submit_ms: float) -> list[Figure]:
+    """Ray and PostgreSQL, with ten times the executions."""
+    with central.server() as server:
+        database = server.create_database()
+        say(f"filling PostgreSQL with {executions:,} executions …")
+        long_fid = central.fill(server, database, executions)
+        say("measuring the stack with PostgreSQL …")
+        with stack(KODO_EXECUTION_DATABASE=server.url(database)) as running:
+            return asyncio.run(central.measure(running, server, database, long_fid, executions, submit_ms))
+
+
+def say(text: str) -> None:
+    """Progress, apart from the table."""
+    sys.stderr.write(f"{text}\n")
+
+
 def main() -> int:
     """Measures and prints; the exit code is 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--executions", type=int, default=EXECUTIONS, help="executions behind the timeline")
     executions = parser.parse_args().executions
-    folder, ray_dir = Path(tempfile.mkdtemp(prefix="kodosumi-bench")), Path(tempfile.mkdtemp(prefix="kb", dir="/tmp"))
-    try:
-        sys.stderr.write(f"filling the store with {executions:,} executions …\n")
-        asyncio.run(fill(folder / "data" / "execution", executions))
-        sys.stderr.write("starting a stack …\n")
-        arguments = ["--app-dir", str(Path(__file__).parent), "--app", "load.app:fast_app"]
-        with StackProcess(folder, arguments, private_ray(ray_dir)) as stack:
-            figures = asyncio.run(measure(stack.until_ready(), executions))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(ray_dir, ignore_errors=True)
+    figures = embedded(executions)
+    figures += postgresql(10 * executions, figures[0].value)
     print(f"Measured on {machine()}.\n\n{table(figures)}")
     return 0 if all(figure.met for figure in figures) else 1
 
