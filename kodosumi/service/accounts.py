@@ -65,10 +65,8 @@ async def default_password_in_use(database: AdminDatabase) -> bool:
 
 async def authenticated(panel: Panel, name: str, password: str) -> Role | None:
     """The active role with this name and password, or None; as slow for unknown names as for known ones."""
-    # No role has such a name, and a database driver may not take it (lone surrogates, NUL).
-    wanted = name if name.isprintable() else ""
     async with panel.database.session() as session:
-        role = await session.scalar(select(Role).where(Role.name == wanted))
+        role = await session.scalar(select(Role).where(Role.name == _possible(name)))
     matches = await password_matches(password, role.password if role else None)
     return role if role is not None and matches and role.active else None
 
@@ -115,7 +113,7 @@ async def find_role(database: AdminDatabase, name_or_id: str) -> Role:
     Raises:
         ApiError: 404.
     """
-    wanted = Role.id == role_id if (role_id := _as_uuid(name_or_id)) else Role.name == name_or_id
+    wanted = Role.id == role_id if (role_id := _as_uuid(name_or_id)) else Role.name == _possible(name_or_id)
     async with database.session() as session:
         role = await session.scalar(select(Role).where(wanted))
     if role is None:
@@ -199,6 +197,11 @@ async def _locked(session: AsyncSession, role_id: str) -> Role:
 async def _require_an_operator(session: AsyncSession) -> None:
     if not await session.scalar(select(exists(select(Role.id).where(Role.operator, Role.active)))):
         raise ApiError(409, "The last active operator stays; make another one first.")
+
+
+def _possible(name: str) -> str:
+    # No role has a name with NUL or lone surrogates, and databases don't take them.
+    return name if name.isprintable() else ""
 
 
 def _as_uuid(text: str) -> str | None:

@@ -115,6 +115,9 @@ async def test_logins_roles_and_sources_work(app: FastAPI) -> None:
         assert (await alice.get("/role/me")).status_code == 401
         assert (await admin.delete(f"/role/{alice.id}")).status_code == 204
         assert (await admin.get(f"/role/{alice.id}")).status_code == 404
+        assert (await admin.get("/role/%00")).status_code == 404
+        nul = await second.post("/api/login", json={"name": "\0", "password": "\0"})
+        assert nul.status_code == 401
         (flow,) = await register(admin, source.openapi)
         assert (await admin.get("/flow")).json()["items"] == [flow]
         assert (await admin.put("/flow/register")).status_code == 200

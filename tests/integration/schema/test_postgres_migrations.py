@@ -17,8 +17,11 @@ from sqlalchemy import Connection, MetaData, create_engine
 from kodosumi import schema
 from kodosumi.config import Settings
 from kodosumi.error import ConfigurationError, StoreError, StoreUnavailable
+from kodosumi.events import Batch, Event, EventKind, Position, new_fid
+from kodosumi.service.accounts import all_roles
 from kodosumi.service.database import TABLE_MODULES, Base
-from kodosumi.store import tables
+from kodosumi.service.parts import opened_database
+from kodosumi.store import connect_store, tables
 from tests.conditions import until
 from tests.integration.schema.processes import running
 from tests.servers.pgbouncer import PgBouncer, binary
@@ -220,3 +223,40 @@ async def test_migrations_work_behind_a_pooler(settings: Settings, name: str, po
             await schema.upgrade(database)
     finally:
         bouncer.stop()
+
+
+async def test_a_table_that_somebody_holds_is_waited_for_and_given_up_in_time(
+    settings: Settings, postgres_server: PostgresServer, name: str
+) -> None:
+    await upgrade(settings)
+    hurried = settings.model_copy(update={"database_timeout": 0.3})
+    database = schema.database_of(hurried, "execution")
+    with postgres_server.connected(name) as holder, holder.transaction():
+        holder.execute("SELECT count(*) FROM executions")
+        with pytest.raises(StoreUnavailable, match="KODO_DATABASE_TIMEOUT"):
+            await schema.downgrade(database, "base")
+    assert (await schema.current(database)).standing is schema.Standing.CURRENT
+    await schema.downgrade(database, "base")
+
+
+async def test_a_role_that_may_only_use_the_tables_is_enough_to_run(
+    settings: Settings, postgres_server: PostgresServer, name: str
+) -> None:
+    await upgrade(settings)
+    if not postgres_server.execute("SELECT 1 FROM pg_roles WHERE rolname = 'worker'"):
+        postgres_server.execute("CREATE ROLE worker LOGIN PASSWORD 'worker'")
+    postgres_server.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO worker", name)
+    url = f"postgresql+asyncpg://worker:worker@127.0.0.1:{postgres_server.port}/{name}"
+    used = settings.model_copy(update={"admin_database": url, "execution_database": url})
+    await schema.require_current(used)
+    async with opened_database(used) as database:
+        assert [role.name for role in await all_roles(database)] == ["admin"]
+    store = connect_store(used)
+    fid = new_fid()
+    await store.check()
+    await store.append(fid, "u", [Batch(Position(1, 1), [Event.now(EventKind.FINAL, "x")])])
+    assert [found.fid for found in await store.executions()] == [fid]
+    assert await store.count() == 1
+    await store.changes(0)
+    await store.expire(4e9, 10)
+    await store.close()
