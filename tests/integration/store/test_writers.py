@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from kodosumi.error import StoreUnavailable
@@ -118,6 +119,21 @@ async def test_changes_wait_for_a_stuck_transaction_and_miss_nothing_of_it(
     assert [change.execution.fid for change in await store.changes(cursor)] == [early, late]
 
 
+async def test_changes_miss_nothing_of_another_role_whose_transactions_are_hidden(
+    postgres_server: PostgresServer, postgres_url: str, make_store: MakeStore
+) -> None:
+    store, database = make_store(postgres_url), postgres_url.rpartition("/")[2]
+    early, late = await begun(store), await begun(store)
+    cursor = (await store.changes(0.0))[-1].modified_at
+    postgres_server.execute("CREATE ROLE watcher LOGIN PASSWORD 'watches'")
+    postgres_server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO watcher", database)
+    watcher = make_store(f"postgresql://watcher:watches@127.0.0.1:{postgres_server.port}/{database}")
+    with _holding(postgres_server, postgres_url, early):
+        await store.append(late, OWNER, [batch(2, RUNNING)])
+        assert await watcher.changes(cursor) == []
+    assert [change.execution.fid for change in await watcher.changes(cursor)] == [early, late]
+
+
 async def test_a_stuck_transaction_of_ours_is_ended_by_the_server(
     postgres_server: PostgresServer, postgres_url: str, make_store: MakeStore
 ) -> None:
@@ -139,25 +155,15 @@ async def test_a_stuck_transaction_of_ours_is_ended_by_the_server(
     assert [change.execution.fid for change in await store.changes(begin)] == [stuck]
 
 
-def _holding(server: PostgresServer, url: str, fid: str) -> psycopg.Transaction:
-    """A transaction that wrote an execution's row and does not end."""
-    connection = server.connected(url.rpartition("/")[2])
-    return _Holding(connection, fid)  # type: ignore[return-value]
-
-
-class _Holding:
-    def __init__(self, connection: psycopg.Connection[tuple[object, ...]], fid: str) -> None:
-        self._connection = connection
-        self._fid = fid
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN")
-        self._connection.execute(
+@contextlib.contextmanager
+def _holding(server: PostgresServer, url: str, fid: str) -> Iterator[None]:
+    """A transaction that wrote an execution's row and does not end before the block does."""
+    with server.connected(url.rpartition("/")[2]) as connection:
+        connection.execute("BEGIN")
+        connection.execute(
             "UPDATE executions SET version = version + 1, "
             "modified_at = extract(epoch FROM clock_timestamp())::float8 WHERE fid = %s",
-            (self._fid,),
+            (fid,),
         )
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.execute("COMMIT")
-        self._connection.close()
+        yield
+        connection.execute("COMMIT")
