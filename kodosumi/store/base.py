@@ -1,6 +1,6 @@
 """The contract of a store: where executions and their events are kept, written by spoolers, read by panels.
 
-A member of this family is one file: ``memory.py``, ``sqlite.py``, later ``postgres.py``. All pass ``tests/store``.
+A member of this family is a file or package: ``memory.py``, ``sqlite``, ``postgres``. All pass ``tests/store_contract.py``.
 A store knows nothing of transports but their :class:`~kodosumi.events.Position`, and nothing of pages.
 """
 
