@@ -1,6 +1,6 @@
 """The contract of a store: where executions and their events are kept, written by spoolers, read by panels.
 
-A member of this family is a file or package: ``memory.py``, ``sqlite``, ``postgres``. All pass ``tests/store_contract.py``.
+A member of this family is a file or a package; all pass the suite in ``tests/store_contract.py``.
 A store knows nothing of transports but their :class:`~kodosumi.events.Position`, and nothing of pages.
 """
 
