@@ -54,6 +54,22 @@ class Settings(BaseSettings):
 
     # the way of an event
     event_transport: str = Field("ray", description="How events reach the spooler: `ray` or `redis`.")
+    redis_url: str = Field(
+        "redis://localhost:6379/0",
+        description="The Redis of the transport `redis`: `redis://user:password@host:6379/0`, `rediss://…`, "
+        "`unix:///…`, `redis+sentinel://host:26379/service/0` or `redis+cluster://host:6379`.",
+        repr=False,
+    )
+    redis_stream_prefix: str = Field("kodo:events:", description="Begin of the name of every key in Redis.")
+    redis_consumer_group: str = Field(
+        "spooler", description="Consumer group in Redis: the spoolers of a name share the executions."
+    )
+    redis_block_ms: int = Field(1000, ge=10, le=60_000, description="Milliseconds a blocking read of Redis is held.")
+    redis_max_stream_len: int = Field(
+        10_000,
+        ge=1,
+        description="Unstored events one execution may have in Redis before its producers wait; none is ever dropped.",
+    )
     execution_mode: str = Field("direct", description="How runs are executed: `direct` or `temporal`.")
     ray_queues: int = Field(1, ge=1, le=16, description="Queue actors shared by all executions (transport `ray`).")
     queue_max_events: int = Field(

@@ -13,6 +13,7 @@ import pytest
 from kodosumi import cluster
 from kodosumi.config import Settings
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
 pytest.register_assert_rewrite("tests.transport_contract", "tests.store_contract")
 
@@ -68,6 +69,17 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     name = postgres_server.create_database()
     yield postgres_server.url(name)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server that only this session knows: use key prefixes of your own."""
+    server = RedisServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 TIERS = ("unit", "integration", "acceptance")

@@ -8,17 +8,28 @@ from typing import Any, Protocol
 
 from ..config import Settings
 from ..error import ConfigurationError
-from .base import CommitFeed, Delivery, EventConsumer, EventProducer, ProducerTicket, Transport, TransportStatus
+from .base import (
+    CommitFeed,
+    ConsumerStatus,
+    Delivery,
+    EventConsumer,
+    EventProducer,
+    ProducerTicket,
+    Transport,
+    TransportStatus,
+)
 
 TRANSPORTS = {
     "ray": "kodosumi.transport.ray:RayTransport",
     "memory": "kodosumi.transport.memory:MemoryTransport",
+    "redis": "kodosumi.transport.redis:RedisTransport",
 }
 """Value of ``KODO_EVENT_TRANSPORT`` -> class, imported when chosen."""
 
 __all__ = [
     "TRANSPORTS",
     "CommitFeed",
+    "ConsumerStatus",
     "Delivery",
     "EventConsumer",
     "EventProducer",

@@ -10,7 +10,7 @@ of what it has committed and drops what lies at or below it).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from ..events import Batch, Event, Position
@@ -41,7 +41,8 @@ class ProducerTicket:
     fid: str
     username: str
     transport: str
-    options: Mapping[str, Any]
+    # Not in any log: it may name a password.
+    options: Mapping[str, Any] = field(repr=False)
     epoch: int | None = None
     offset: int = 0
     max_event_bytes: int = 268_435_456
@@ -130,6 +131,26 @@ class CommitFeed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ConsumerStatus:
+    """What health shows of one consumer.
+
+    Attributes:
+        id: its own name for itself. name: host and process it runs in.
+        executions: how many it reads now.
+        lag_events: accepted of them and not yet acknowledged.
+        lag_s: age of the oldest of those in seconds, 0.0 when none.
+        last_commit_at: when it last acknowledged something (UTC, seconds since the epoch), None before the first.
+    """
+
+    id: str
+    name: str
+    executions: int
+    lag_events: int
+    lag_s: float
+    last_commit_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TransportStatus:
     """What health shows of a transport.
 
@@ -137,11 +158,15 @@ class TransportStatus:
         waiting_events: accepted and not yet acknowledged.
         oldest_s: age of the oldest of them in seconds, 0.0 when none.
         consumers: consumers heard of within the lease time.
+        readers: what each of them does, where the transport knows.
+        waiting_producers: producers that wait for room, where the transport knows.
     """
 
     waiting_events: int
     oldest_s: float
     consumers: int
+    readers: tuple[ConsumerStatus, ...] = ()
+    waiting_producers: int = 0
 
 
 class Transport(Protocol):

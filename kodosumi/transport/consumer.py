@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -29,7 +31,7 @@ class QueueConsumer:
 
     def __init__(self, links: QueueLinks) -> None:
         self._links = links
-        self._id = uuid.uuid4().hex
+        self._id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._desks: list[_Desk] | None = None
         self._asking: dict[asyncio.Task[list[Taken]], _Desk] = {}
 
@@ -125,11 +127,12 @@ class _Desk:
         for offset, wire, producer, seq in taken.parcels:
             position = Position(self._epoch, offset)
             self.memory.taken(taken.fid, position, producer, seq)
-            batches.append(Batch(position, _events_of(taken.fid, wire)))
+            batches.append(Batch(position, events_of(taken.fid, wire)))
         return Delivery(taken.fid, taken.username, batches)
 
 
-def _events_of(fid: str, wire: bytes) -> Sequence[Event]:
+def events_of(fid: str, wire: bytes) -> Sequence[Event]:
+    """The events of a parcel; one that cannot be read becomes an error that says so."""
     try:
         return decode_events(wire)
     except MalformedEvent as exc:

@@ -1,0 +1,37 @@
+"""The driver, redis-py, and the oldest server it may talk to."""
+
+from __future__ import annotations
+
+import re
+
+from ...error import ConfigurationError
+
+try:
+    import redis
+    import redis.asyncio
+    import redis.asyncio.cluster
+    import redis.asyncio.retry
+    import redis.backoff
+except ImportError:
+    raise ConfigurationError("KODO_EVENT_TRANSPORT=redis: its driver is missing, install `kodosumi[redis]`.") from None
+
+__all__ = ["OLDEST", "check_version", "redis"]
+
+OLDEST = (6, 2)
+
+
+def check_version(version: str, where: str) -> None:
+    """Refuses a server that lacks what the transport needs (XAUTOCLAIM, XTRIM MINID).
+
+    Args:
+        version: as the server says, such as ``6.2.5``; Valkey names the Redis it is compatible with.
+        where: it is, for the error.
+
+    Raises:
+        ConfigurationError: it's too old.
+    """
+    match = re.match(r"(\d+)(?:\.(\d+))?", version)
+    if match and (int(match[1]), int(match[2] or 0)) < OLDEST:
+        raise ConfigurationError(
+            f"Redis at {where} is version {version}: KODO_EVENT_TRANSPORT=redis needs Redis 6.2 or newer, or Valkey."
+        )
