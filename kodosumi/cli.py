@@ -81,7 +81,9 @@ def spool(
 
     settings = load_settings()
     if status:
-        alive, text = spooling.spooler_status(settings)
+        from .start.spooler_status import spooler_status
+
+        alive, text = spooler_status(settings)
         typer.echo(text)
         raise typer.Exit(0 if alive else 1)
     if not start:

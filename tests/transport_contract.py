@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -393,12 +395,20 @@ class TransportContract:
         assert (await transport.status()).waiting_events == 0
         producer, consumer = transport.producer(new_fid(), OWNER), transport.consumer()
         await producer.put(lines(1, 3))
-        await take_until(consumer, 3)
+        taken = await take_until(consumer, 3)
 
         status = await transport.status()
 
         assert (status.waiting_events, status.consumers) == (3, 1)
         assert status.oldest_s >= 0.0
+        (reader,) = status.readers
+        assert (reader.executions, reader.lag_events, reader.last_commit_at) == (1, 3, None)
+        assert str(os.getpid()) in reader.name
+        began = time.time() - 1
+        await consumer.ack({producer.fid: taken[-1].batches[-1].position})
+        (reader,) = (await transport.status()).readers
+        assert reader.lag_events == 0
+        assert reader.last_commit_at is not None and reader.last_commit_at >= began
         await consumer.close()
         await consumer.close()
         assert (await transport.status()).consumers == 0

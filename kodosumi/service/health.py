@@ -90,13 +90,16 @@ class Health:
             "waiting_events": status.waiting_events,
             "oldest_s": round(status.oldest_s, 3),
             "consumers": status.consumers,
+            "waiting_producers": status.waiting_producers,
         }
 
     async def _spooler(self) -> Finding:
-        consumers = (await self._panel.transport.status()).consumers
-        if consumers:
-            return {"state": "ok", "detail": f"{consumers} alive", "total": consumers}
-        return {"state": "down", "detail": "no spooler is alive; start one with `koco spool`"}
+        status = await self._panel.transport.status()
+        if not status.consumers:
+            return {"state": "down", "detail": "no spooler is alive; start one with `koco spool`"}
+        spoolers = [asdict(reader) for reader in status.readers]
+        detail = f"{status.consumers} alive"
+        return {"state": "ok", "detail": detail, "total": status.consumers, "spoolers": spoolers}
 
     async def _runs(self) -> Finding:
         return {"state": "ok", "detail": "reachable", **await self._panel.mode.figures()}

@@ -18,14 +18,12 @@ from ..execution import connect_mode
 from ..log import setup_logging
 from ..spooler import Spooler
 from ..store import connect_store
-from ..transport import connect_transport
 from .lifeline import CANCEL_RUNS, CANCELLED, READY, Lifeline
 from .pidfile import PidFile, living_pid, spooler_pidfile
 from .runs import cancel_runs
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
-STATUS_TIMEOUT_S = 15.0
 
 
 def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
@@ -138,28 +136,6 @@ def stop_spooler(settings: Settings) -> bool:
     if not _within(STOP_TIMEOUT_S, lambda: living_pid(path) is None):
         raise KodosumiError(f"The spooler (pid {pid}) does not end; the store may be unwritable. See its log.")
     return True
-
-
-def spooler_status(settings: Settings) -> tuple[bool, str]:
-    """Whether a spooler is alive, here or elsewhere on the transport, and a line that says so."""
-    if (pid := living_pid(spooler_pidfile(settings))) is not None:
-        return True, f"spooler is alive, pid {pid}"
-    try:
-        consumers = asyncio.run(_consumers(settings))
-    except (KodosumiError, TimeoutError) as exc:
-        return False, f"no spooler here, and the transport cannot be asked: {exc or 'no answer'}"
-    if consumers:
-        return True, f"spooler is alive elsewhere, {consumers} on the transport"
-    return False, "no spooler is alive"
-
-
-async def _consumers(settings: Settings) -> int:
-    transport = connect_transport(settings)
-    try:
-        async with asyncio.timeout(STATUS_TIMEOUT_S):
-            return (await transport.status()).consumers
-    finally:
-        await transport.close()
 
 
 def _within(timeout_s: float, holds: Callable[[], bool], pause_s: float = 0.05) -> bool:

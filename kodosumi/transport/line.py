@@ -63,6 +63,7 @@ class Reader:
         ready: lines it reads that have something to give, next first.
         lines: all lines it reads.
         wake: set when a held take should look again. gone: it left.
+        acked_at: when it last acknowledged something (UTC, seconds since the epoch), None before the first.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Reader:
     lines: dict[str, Line] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
+    acked_at: float | None = None
 
     def alive(self, now: float, lease_s: float) -> bool:
         """Whether its lease holds."""

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config import Settings
-from .base import TransportStatus
 from .link import QueueLink
 from .queue import Bounds, EventQueue
 from .queued import QueuedTransport
@@ -40,9 +39,6 @@ class MemoryTransport(QueuedTransport):
     def from_settings(cls, settings: Settings) -> MemoryTransport:
         """For the family's factory."""
         return cls(max_events=settings.queue_max_events, max_bytes=settings.queue_max_bytes)
-
-    async def status(self) -> TransportStatus:
-        return TransportStatus(*await (await self._links.all())[0].call("status"))
 
 
 class _MemoryLinks:

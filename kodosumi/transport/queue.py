@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -70,6 +70,35 @@ class Taken(NamedTuple):
     fid: str
     username: str
     parcels: list[tuple[int, bytes, str, int]]
+
+
+class ReaderFigures(NamedTuple):
+    """What a queue says of one consumer.
+
+    Attributes:
+        id: of the consumer. executions: it reads now. lag_events: of these, unacknowledged.
+        lag_s: age of the oldest of them. acked_at: when it last acknowledged (UTC, seconds since the epoch), or None.
+    """
+
+    id: str
+    executions: int
+    lag_events: int
+    lag_s: float
+    acked_at: float | None
+
+
+class QueueFigures(NamedTuple):
+    """What a queue says of itself.
+
+    Attributes:
+        waiting_events: unacknowledged. oldest_s: age of the oldest of them.
+        waiting_producers: puts that wait for room. readers: living consumers.
+    """
+
+    waiting_events: int
+    oldest_s: float
+    waiting_producers: int
+    readers: list[ReaderFigures]
 
 
 class EventQueue:
@@ -252,7 +281,9 @@ class EventQueue:
 
     def ack(self, consumer: str, positions: Sequence[tuple[str, int, int]]) -> None:
         """Forgets parcels up to ``(fid, epoch, offset)`` each, lets waiting producers in and wakes the feeds."""
-        self._heard(consumer)
+        reader = self._heard(consumer)
+        if positions:
+            reader.acked_at = time.time()
         was_full = self._bytes >= self._bounds.max_bytes
         for fid, epoch, offset in positions:
             if epoch != self.epoch:
@@ -381,12 +412,22 @@ class EventQueue:
             return self.epoch, 0, [], False
         return self.epoch, *await self._log.read(cursor, min(wait_s, HOLD_FEED_S))
 
-    def status(self) -> tuple[int, float, int]:
-        """Unacknowledged events, age of the oldest in seconds, living consumers."""
+    def status(self) -> QueueFigures:
+        """Figures of now."""
         self._expire()
-        oldest = [line.oldest for line in self._lines.values()]
-        ages = [self._loop.time() - parcel.accepted_at for parcel in oldest if parcel is not None]
-        return sum(line.events for line in self._lines.values()), max(ages, default=0.0), len(self._readers)
+        lines = self._lines.values()
+        waiting_producers = sum(len(line.waiters) for line in lines)
+        readers = [self._figures(reader) for reader in self._readers.values()]
+        return QueueFigures(sum(line.events for line in lines), self._oldest_s(lines), waiting_producers, readers)
+
+    def _figures(self, reader: Reader) -> ReaderFigures:
+        lines = reader.lines.values()
+        lag_events = sum(line.events for line in lines)
+        return ReaderFigures(reader.id, len(lines), lag_events, self._oldest_s(lines), reader.acked_at)
+
+    def _oldest_s(self, lines: Iterable[Line]) -> float:
+        oldest = (line.oldest for line in lines)
+        return max((self._loop.time() - parcel.accepted_at for parcel in oldest if parcel is not None), default=0.0)
 
 
 _OUTCOMES = {Verdict.TAKEN: Outcome.TAKEN, Verdict.LOST: Outcome.LOST, Verdict.UNDECIDED: Outcome.AGAIN}

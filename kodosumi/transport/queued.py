@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+from ..error import TransportUnavailable
 from ..events import Position
-from .base import CommitFeed, EventConsumer, EventProducer, ProducerTicket
+from .base import CommitFeed, ConsumerStatus, EventConsumer, EventProducer, ProducerTicket, TransportStatus
 from .consumer import QueueConsumer
 from .feed import QueueFeed
 from .link import QueueLinks
 from .producer import QueueProducer
+from .queue import QueueFigures, ReaderFigures
+
+STATUS_TIMEOUT_S = 5.0
 
 
 class QueuedTransport:
@@ -45,5 +50,40 @@ class QueuedTransport:
     def commits(self) -> CommitFeed:
         return QueueFeed(self._links)
 
+    async def status(self) -> TransportStatus:
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                figures: list[QueueFigures] = await asyncio.gather(
+                    *(link.call("status") for link in await self._links.all())
+                )
+        except TimeoutError as exc:
+            raise TransportUnavailable(f"The event queue did not answer for {STATUS_TIMEOUT_S:.0f} s.") from exc
+        readers = _merged(reader for queue in figures for reader in queue.readers)
+        return TransportStatus(
+            waiting_events=sum(queue.waiting_events for queue in figures),
+            oldest_s=max(queue.oldest_s for queue in figures),
+            consumers=len(readers),
+            readers=readers,
+            waiting_producers=sum(queue.waiting_producers for queue in figures),
+        )
+
     async def close(self) -> None:
         """Nothing is held: connections belong to the process, shared with everything else in it."""
+
+
+def _merged(figures: Iterable[ReaderFigures]) -> tuple[ConsumerStatus, ...]:
+    """Each consumer once, with what all queues say of it."""
+    by_id: dict[str, list[ReaderFigures]] = {}
+    for one in figures:
+        by_id.setdefault(one.id, []).append(one)
+    return tuple(
+        ConsumerStatus(
+            id=id_,
+            name=id_.rpartition(":")[0],
+            executions=sum(one.executions for one in ones),
+            lag_events=sum(one.lag_events for one in ones),
+            lag_s=max(one.lag_s for one in ones),
+            last_commit_at=max((one.acked_at for one in ones if one.acked_at is not None), default=None),
+        )
+        for id_, ones in sorted(by_id.items())
+    )

@@ -14,13 +14,10 @@ from ray.exceptions import RayActorError, RayError
 from .. import cluster
 from ..config import Settings, process_settings
 from ..error import ClusterError, TransportUnavailable
-from .base import TransportStatus
 from .link import QueueLink
 from .queue import Bounds
 from .queued import QueuedTransport
 from .ray_queue import agreed_count, get_or_make
-
-STATUS_TIMEOUT_S = 5.0
 
 
 class RayTransport(QueuedTransport):
@@ -51,15 +48,6 @@ class RayTransport(QueuedTransport):
     def from_settings(cls, settings: Settings) -> RayTransport:
         """For the family's factory."""
         return cls(settings.ray_queues, settings.queue_max_events, settings.queue_max_bytes, settings=settings)
-
-    async def status(self) -> TransportStatus:
-        try:
-            async with asyncio.timeout(STATUS_TIMEOUT_S):
-                answers = await asyncio.gather(*(link.call("status") for link in await self._links.all()))
-        except TimeoutError as exc:
-            raise TransportUnavailable(f"The event queue did not answer for {STATUS_TIMEOUT_S:.0f} s.") from exc
-        events, ages, consumers = zip(*answers, strict=True)
-        return TransportStatus(sum(events), max(ages), max(consumers))
 
 
 class RayLinks:

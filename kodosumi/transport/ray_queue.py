@@ -9,7 +9,7 @@ import ray
 
 from .. import cluster
 from ..events import Position
-from .queue import Bounds, EventQueue, PutAnswer, Taken
+from .queue import Bounds, EventQueue, PutAnswer, QueueFigures, Taken
 from .recollection import Trace
 
 CALLS_AT_ONCE = 100_000
@@ -55,7 +55,7 @@ class QueueActor:
     async def commits(self, epoch: int, cursor: int, age_s: float, wait_s: float) -> tuple[int, int, list[str], bool]:
         return await self._queue.commits(epoch, cursor, age_s, wait_s)
 
-    async def status(self) -> tuple[int, float, int]:
+    async def status(self) -> QueueFigures:
         return self._queue.status()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from kodosumi.store import STORES
 from kodosumi.transport import TRANSPORTS
 from tests.acceptance.faults.plant import Plant
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
 ALONE = "memory"
 """The members for one process; they have their contract suites."""
@@ -49,9 +51,17 @@ def _postgresql(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"execution_database": url, "admin_database": url}
 
 
+def _redis(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Keys of its own in the session's Redis."""
+    server: RedisServer = request.getfixturevalue("redis_server")
+    prefix = f"combination:{uuid.uuid4().hex}:"
+    return {"event_transport": "redis", "redis_url": server.url(), "redis_stream_prefix": prefix}
+
+
 SETTINGS: dict[str, Provide] = {
     "direct": lambda _: {},
-    "ray": lambda _: {},
+    "ray": lambda _: {"event_transport": "ray"},
+    "redis": _redis,
     "sqlite": lambda _: {},
     "postgresql": _postgresql,
 }
