@@ -135,11 +135,14 @@ class Connection:
             if client is None:
                 client = self._clients[loop] = _LoopClient(self.address.client(ANSWER_TIMEOUT_S + self.block_ms / 1000))
         if not self._checked:
-            await self._translated(client, self._check(client))
-            self._checked = True
+            # Once for all who ask now.
+            if client.checking is None or client.checking.done():
+                client.checking = asyncio.create_task(self._translated(client, self._check(client)))
+            await asyncio.shield(client.checking)
         return client
 
     async def _check(self, client: _LoopClient) -> None:
+        """Refuses a server that can't do what is needed."""
         if self.in_cluster:
             infos = await client.redis.info(target_nodes="primaries")
             # Of one node it's the answer, of several it's one by node.
@@ -156,6 +159,7 @@ class Connection:
                 self.address.shown,
                 policy,
             )
+        self._checked = True
 
     async def _translated(
         self, client: _LoopClient, call: Coroutine[Any, Any, Answer], *, blocks: bool = False
@@ -175,6 +179,7 @@ class _LoopClient:
     def __init__(self, client: Any) -> None:
         self.redis = client
         self.calls = asyncio.Semaphore(CALLS_AT_ONCE)
+        self.checking: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[Any]] = set()
 
     async def answer(self, call: Coroutine[Any, Any, Answer], *, blocks: bool) -> Answer:
