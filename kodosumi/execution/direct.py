@@ -28,11 +28,16 @@ POOL_SETTINGS = {
     "queue_max_bytes",
     "queue_max_events",
     "ray_queues",
+    "redis_block_ms",
+    "redis_consumer_group",
+    "redis_max_stream_len",
+    "redis_stream_prefix",
+    "redis_url",
     "runner_idle_timeout",
     "runner_max_runs",
     "runner_warm",
 }
-"""The settings the pool needs. A list of what is sent, so that no secret ever reaches the cluster."""
+"""The settings the pool needs. A list of what is sent, so that no secret but the transport's own reaches Ray."""
 
 Answer = TypeVar("Answer")
 
@@ -103,7 +108,8 @@ class DirectMode:
             raise LaunchUnavailable(str(exc)) from exc
         except (RayError, TimeoutError) as exc:
             if isinstance(exc, LaunchUnavailable):
-                raise
+                # Ray's copy of it says where it was raised; a user is told the reason alone.
+                raise LaunchUnavailable(str(getattr(exc, "cause", exc))) from exc
             self._pool = None
             raise LaunchUnavailable("The cluster's runner pool does not answer. Is Ray running?") from exc
 

@@ -20,7 +20,7 @@ from ray.exceptions import RayActorError, RayError
 from ..cluster import NAMESPACE
 from ..config import Settings
 from ..error import LaunchUnavailable, TransportError
-from ..transport import EventProducer, ProducerTicket, Transport, connect_transport
+from ..transport import EventProducer, ProducerTicket, Transport, connect_transport, transport_from
 from ..transport.ending import put_end
 from .fair_queue import FairQueue
 from .head import head_events
@@ -147,7 +147,7 @@ class RunnerPool:
 
     async def configure(self, settings: Settings) -> None:
         """Makes these settings the cluster's: limits at once, the transport for runs launched from now on."""
-        if settings.event_transport != self._settings.event_transport:
+        if _transport_settings(settings) != _transport_settings(self._settings):
             self._transport = connect_transport(settings)
         self._settings = self._stock.settings = settings
         self._dispatch()
@@ -265,7 +265,7 @@ class RunnerPool:
         self._stock.adopt(process, WANTED_BY_LAUNCH_S, at_work=current is not None)
         if current is not None:
             fid, ticket = current
-            run = Run(fid, ticket.username, self._transport.producer_from(ticket), None, process)
+            run = Run(fid, ticket.username, transport_from(ticket).producer_from(ticket), None, process)
             self._runs[fid] = run
             self._tasks.spawn(self._serve_adopted(run, process))
 
@@ -278,3 +278,9 @@ class RunnerPool:
             await self._end(run, run.death_notice(exc))
         finally:
             self._stock.give_back(process, reusable=reusable)
+
+
+def _transport_settings(settings: Settings) -> dict[str, object]:
+    """What a transport is made of."""
+    prefixes = ("event_transport", "redis_", "queue_", "ray_queues")
+    return {name: value for name, value in settings.model_dump().items() if name.startswith(prefixes)}
