@@ -140,6 +140,39 @@ class RedisServer:
         self._process.wait(START_S)
 
 
+def start_cluster(count: int) -> list[RedisServer]:
+    """The nodes of a Redis Cluster, once each knows where every key lies; to be removed one by one."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        # The nodes talk to each other on this port plus 10,000.
+        if (port := free_port()) < 55_000:
+            ports.add(port)
+    servers = [RedisServer(port=port, cluster_enabled="yes", cluster_node_timeout=5000) for port in ports]
+    try:
+        for place, server in enumerate(servers):
+            server.start()
+            with server.client() as client:
+                slots = range(place * 16384 // count, (place + 1) * 16384 // count)
+                client.execute_command("CLUSTER", "ADDSLOTS", *slots)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+        deadline = time.monotonic() + START_S
+        while not all(_knows_all(server, count) for server in servers):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the nodes did not become a cluster")
+            time.sleep(_PAUSE_S)
+    except BaseException:
+        for server in servers:
+            server.remove()
+        raise
+    return servers
+
+
+def _knows_all(server: RedisServer, count: int) -> bool:
+    with server.client() as client:
+        info = str(client.execute_command("CLUSTER", "INFO"))
+        return "cluster_state:ok" in info and len(client.execute_command("CLUSTER", "SLOTS")) == count
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ...error import ConfigurationError, TransportUnavailable
 from ..link import Patience
 from .address import Address
-from .driver import check_version, redis
+from .driver import FAILURES, check_version, redis
 from .failures import Problem
 from .scripts import Script
 
@@ -166,7 +166,7 @@ class Connection:
     ) -> Answer:
         try:
             return await client.answer(call, blocks=blocks)
-        except (redis.RedisError, OSError, TimeoutError, ConfigurationError) as exc:
+        except (*FAILURES, ConfigurationError) as exc:
             problem = Problem(exc, self.address)
             failure = RedisUnavailable(problem.text)
             failure.permanent, failure.out_of_memory = problem.permanent, problem.out_of_memory
@@ -201,7 +201,7 @@ class _LoopClient:
             task.cancel()
         if self._asked:
             await asyncio.wait(self._asked, timeout=CLOSE_S)
-        with contextlib.suppress(redis.RedisError, OSError):
+        with contextlib.suppress(*FAILURES):
             await self.redis.aclose()
 
     def _answered(self, task: asyncio.Task[Any]) -> None:

@@ -91,13 +91,17 @@ class RedisStreamConsumer:
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_s
         patience = Patience()
+        heard = False
         while not self._closed:
             try:
-                deliveries = await self._look(max_events)
+                await self._beat()
+                if not heard and (self._ready or self._grants or loop.time() >= end):
+                    await self._ask()
+                deliveries = await self._collect(max_events)
                 left_s = end - loop.time()
                 if deliveries or left_s <= 0:
                     return deliveries
-                await self._listen(min(left_s, BEAT_S))
+                heard = await self._listen(min(left_s, BEAT_S))
                 patience = Patience()
             except RedisUnavailable as exc:
                 self._look_everywhere()
@@ -107,12 +111,7 @@ class RedisStreamConsumer:
                 await patience.after(exc)
         return []
 
-    async def _look(self, max_events: int) -> list[Delivery]:
-        await self._beat()
-        if self._listening is None:
-            self._hear(await self._connection.entries(self._bell, self._bell_id, BELLS_AT_ONCE))
-        elif self._listening.done():
-            await self._listen(0)
+    async def _collect(self, max_events: int) -> list[Delivery]:
         if self._balance_now:
             await self._beat()
         if self._orphans:
@@ -121,8 +120,18 @@ class RedisStreamConsumer:
         await self._read(max_events)
         return self._deal(max_events)
 
-    async def _listen(self, wait_s: float) -> None:
-        """Waits for the bell. Cancelling it, or the end of its time, ends no question: the next one gets the answer."""
+    async def _ask(self) -> None:
+        """Hears what the bell has to say, without waiting for more."""
+        if self._listening is None:
+            self._hear(await self._connection.entries(self._bell, self._bell_id, BELLS_AT_ONCE))
+        else:
+            await self._listen(0)
+
+    async def _listen(self, wait_s: float) -> bool:
+        """Waits for the bell; whether it said something.
+
+        Cancelling it, or the end of its time, ends no question: the next one gets the answer.
+        """
         if self._listening is None:
             ask = self._connection.entries(self._bell, self._bell_id, BELLS_AT_ONCE, self._connection.block_ms)
             self._listening = asyncio.create_task(ask)
@@ -132,6 +141,7 @@ class RedisStreamConsumer:
         if done:
             listening, self._listening = self._listening, None
             self._hear(listening.result())
+        return bool(done)
 
     def _hear(self, entries: Iterable[Entry]) -> None:
         for id_, fields in entries:
@@ -154,7 +164,7 @@ class RedisStreamConsumer:
             for (fid, grant), answer in zip(some.items(), answers, strict=True):
                 if self._grants.get(fid) == grant:
                     del self._grants[fid]
-                if answer[0] == b"ok":
+                if answer[0] == b"ok" and not self._holds(fid, grant):
                     _, username, epoch, acked = answer
                     place = Position(0, int(acked))
                     self._held[fid] = Holding(fid, username.decode(), grant, int(epoch), place)
@@ -382,6 +392,9 @@ class RedisStreamConsumer:
         self._drop(holding.fid)
         if holding.fid not in self._grants:
             await self._unhold([holding.fid])
+
+    def _holds(self, fid: str, token: str) -> bool:
+        return fid in self._held and self._held[fid].token == token
 
     def _drop(self, fid: str) -> None:
         self._held.pop(fid, None)

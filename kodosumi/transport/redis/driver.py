@@ -15,7 +15,10 @@ try:
 except ImportError:
     raise ConfigurationError("KODO_EVENT_TRANSPORT=redis: its driver is missing, install `kodosumi[redis]`.") from None
 
-__all__ = ["OLDEST", "check_version", "redis"]
+__all__ = ["FAILURES", "OLDEST", "check_version", "redis"]
+
+FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError, TimeoutError)
+"""What the driver raises when something is wrong with the server or the way to it."""
 
 OLDEST = (6, 2)
 
