@@ -105,6 +105,19 @@ class Connection:
         client = await self._client()
         await self._translated(client, client.redis.blpop([key], timeout=wait_s), blocks=True)
 
+    async def matching(self, pattern: str) -> list[str]:
+        """The names of all keys that match; for once in a while, as the server looks at each.
+
+        Raises:
+            RedisUnavailable: no answer.
+        """
+        client = await self._client()
+
+        async def scan() -> list[str]:
+            return [key.decode() async for key in client.redis.scan_iter(match=pattern, count=1000)]
+
+        return await self._translated(client, scan())
+
     async def command(self, *words: Argument) -> Any:
         """What a plain command answers.
 

@@ -26,7 +26,7 @@ from . import recall
 from .connection import Argument, Connection, Entry, RedisUnavailable
 from .holding import Holding
 from .names import Names
-from .scripts import ACK, BEAT, CLAIM, LEAVE, PUBLISH, READ, RECALL, RELEASE, UNHOLD, Script
+from .scripts import ACK, BEAT, CLAIM, LEAVE, PUBLISH, READ, RECALL, RELEASE, RING, UNHOLD, Script
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +40,17 @@ AT_ONCE = 200
 READ_BYTES = 16 * 1024 * 1024
 """Bytes after which a script reads no further."""
 
-TOMBSTONE_MS = 86_400_000
-"""An ended execution is remembered for a day, so that nothing is put after its end."""
+TOMBSTONE_MS, IDLE_MS = 3_600_000, 86_400_000
+"""How long an ended execution is remembered, so that nothing is put after its end, and one that goes on after that."""
 
 LOOK_ALL_S = 5.0
 """In a cluster a word can get lost with the producer that should have given it: all is looked at this often."""
 
 SLACK = 0.1
 """So much more than its share a consumer may hold before it gives some away."""
+
+SEARCH_MS = 10_000
+"""After Redis came back empty it's searched once in so many milliseconds."""
 
 LEAVING_S, STAYING_S = 1.0, 10.0
 """What is to go to another consumer is held back so long, to have it all stored; it's tried again so much later."""
@@ -160,7 +163,7 @@ class RedisStreamConsumer:
             keys = [(self._names.stream(fid), self._names.state(fid)) for fid in some]
             words = (self._names.base, self._inline, self._names.group, self._id)
             answers = await self._for_each(CLAIM, keys, words, list(some.items()))
-            gone = []
+            refused = []
             for (fid, grant), answer in zip(some.items(), answers, strict=True):
                 if self._grants.get(fid) == grant:
                     del self._grants[fid]
@@ -169,9 +172,9 @@ class RedisStreamConsumer:
                     place = Position(0, int(acked))
                     self._held[fid] = Holding(fid, username.decode(), grant, int(epoch), place)
                     self._ready[fid] = None
-                elif answer[0] == b"gone":
-                    gone.append(fid)
-            await self._unhold(gone)
+                elif answer[0] != b"ok" and fid not in self._grants:
+                    refused.append(fid)
+            await self._unhold(refused)
             if self._connection.in_cluster and (mine := [fid for fid in some if fid in self._held]):
                 await self._connection.command("SADD", self._names.held(self._id), *mine)
 
@@ -250,7 +253,7 @@ class RedisStreamConsumer:
             bytes_key = names.bytes(fid, in_cluster=self._connection.in_cluster)
             keys.append((names.stream(fid), names.state(fid), names.producers(fid), names.closed(fid), bytes_key))
             asked.append((fid, token, place.epoch, place.offset, size, since, names.room(fid)))
-        words = (self._names.base, self._inline, self._names.group, self._id, TOMBSTONE_MS, TOMBSTONE_MS)
+        words = (self._names.base, self._inline, self._names.group, self._id, TOMBSTONE_MS, IDLE_MS)
         answers = await self._for_each(ACK, keys, words, asked, persist=True)
         over = []
         for (fid, position), question, answer in zip(positions, asked, answers, strict=True):
@@ -342,6 +345,8 @@ class RedisStreamConsumer:
                     self._orphans.append(Delivery(holding.fid, holding.username, batches))
             await asyncio.gather(*(self._tell(fid) for fid in list(self._memory.traces)))
         await self._connection.run(LEAVE, [self._names.consumers], self._names.base, self._id)
+        if not remembers:
+            await self._search()
         self._held.clear()
         self._ready.clear()
         self._grants.clear()
@@ -351,6 +356,18 @@ class RedisStreamConsumer:
         self._id = uuid.uuid4().hex
         self._bell, self._bell_id = self._names.bell(self._id), "0-0"
         self._joined = False
+
+    async def _search(self) -> None:
+        """Finds a reader for what is there all the same, as on another node of a cluster; once for all consumers."""
+        names = self._names
+        if not await self._connection.command("SET", names.search, 1, "NX", "PX", SEARCH_MS):
+            return
+        fids = await self._connection.matching(names.any_state)
+        for start in range(0, len(fids), AT_ONCE):
+            some = (names.fid_of(key) for key in fids[start : start + AT_ONCE])
+            await asyncio.gather(
+                *(self._connection.run(RING, [names.consumers], names.base, fid, "?", 0) for fid in some)
+            )
 
     async def _tell(self, fid: str) -> None:
         words = recall.told(self._id, self._memory.traces[fid])
@@ -388,10 +405,14 @@ class RedisStreamConsumer:
         await self._unhold(fids, onward=True)
 
     async def _lose(self, holding: Holding, *, gone: bool) -> None:
-        logger.info("%s is %s", holding.fid, "not in Redis any more" if gone else "read by another consumer now")
+        """Lets go of what isn't here any more, or is read under another grant."""
+        grant = self._grants.get(holding.fid, holding.token)
         self._drop(holding.fid)
-        if holding.fid not in self._grants:
+        if gone:
             await self._unhold([holding.fid])
+        else:
+            # Another's is newer than ours, and then this is refused; an older one is there after a failover only.
+            self._grants[holding.fid] = grant
 
     def _holds(self, fid: str, token: str) -> bool:
         return fid in self._held and self._held[fid].token == token

@@ -51,6 +51,20 @@ class Names:
         """The stream of what was acknowledged."""
         return f"{self.base}commits"
 
+    @property
+    def search(self) -> str:
+        """That a consumer is looking for what lost its reader."""
+        return f"{self.base}search"
+
+    @property
+    def any_state(self) -> str:
+        """What the names of all executions' states match, as SCAN takes it."""
+        return re.sub(r"([*?\[\]\\])", r"\\\1", f"{self.prefix}state:") + "{*"
+
+    def fid_of(self, state: str) -> str:
+        """The execution that a state belongs to."""
+        return state.removesuffix("}").removeprefix(f"{self.prefix}state:{{{self.prefix}")
+
     def bell(self, consumer: str) -> str:
         """The stream on which a consumer hears what is there for it."""
         return f"{self.base}bell:{consumer}"

@@ -14,7 +14,7 @@ import pytest
 
 from kodosumi.error import TransportLost, TransportUnavailable
 from kodosumi.events import encode_events, new_fid
-from kodosumi.transport import EventConsumer, EventProducer, transport_from
+from kodosumi.transport import Delivery, EventConsumer, EventProducer, transport_from
 from kodosumi.transport.redis import RedisTransport, consumer, producer, scripts
 from tests.conditions import until
 from tests.servers.proxy import Proxy
@@ -306,6 +306,61 @@ async def test_a_burst_over_the_loss_of_the_server_arrives_without_gap_up_to_the
     kept = (await storing)[:-1]
     assert kept == [str(number) for number in range(len(kept))]
     assert len(kept) == 2000 or lost
+
+
+async def test_what_is_still_there_when_the_consumers_node_came_back_empty_finds_a_reader(
+    redis_server: RedisServer, connect: Connect
+) -> None:
+    transport = connect(redis_server)
+    first = await put_one(transport, "1")
+    consumer = transport.consumer()
+    await take_until(consumer, 1)
+    second = await put_one(transport, "2")
+
+    with redis_server.client() as client:
+        client.delete(*client.keys(f"{transport._options['prefix']}{{spooler}}*"))
+
+    rest: list[Delivery] = []
+    while {delivery.fid for delivery in rest} != {first.fid, second.fid}:
+        rest += await take_until(consumer, 1)
+    assert (texts(rest, first.fid), texts(rest, second.fid)) == (["1"], ["2"])
+
+
+async def test_a_server_that_came_back_with_an_older_grant_is_told_the_newer(
+    redis_server: RedisServer, connect: Connect
+) -> None:
+    transport = connect(redis_server)
+    producer = await put_one(transport, "1")
+    consumer = transport.consumer()
+    await ack_all(consumer, await take_until(consumer, 1))
+
+    with redis_server.client() as client:
+        client.hset(transport._names.state(producer.fid), "token", "1")
+    await producer.put([line(2)])
+
+    assert texts(await take_until(consumer, 1)) == ["2"]
+
+
+async def test_a_server_that_came_back_with_fewer_events_than_it_took_is_found_out(
+    redis_server: RedisServer, connect: Connect
+) -> None:
+    transport = connect(redis_server)
+    consumer = transport.consumer()
+    producer = await put_one(transport, "1")
+    taken = await take_until(consumer, 1)
+    await ack_all(consumer, taken)
+    await producer.put(lines(2, 3))
+
+    with redis_server.client() as client:
+        client.hset(transport._names.state(producer.fid), "last", "1")
+        client.xtrim(transport._names.stream(producer.fid), maxlen=0, approximate=False)
+
+    with pytest.raises(TransportLost):
+        await producer.put([line(4)])
+    await producer.put([line(5)])
+    newer = await take_until(consumer, 1)
+    assert texts(newer) == ["5"]
+    assert newer[0].batches[0].position > taken[0].batches[0].position
 
 
 async def test_producers_wait_while_the_server_is_out_of_memory_and_go_on_when_it_is_read(

@@ -42,6 +42,7 @@ def test_all_keys_of_an_execution_lie_in_the_slot_of_its_stream(prefix: str) -> 
     ]
 
     assert names.stream(fid) == f"{prefix}{fid}"
+    assert names.fid_of(names.state(fid)) == fid
     assert {key_slot(key.encode()) for key in beside} == {key_slot(names.stream(fid).encode())}
     assert all(key.startswith(prefix) for key in beside)
 
