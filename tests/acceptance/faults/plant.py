@@ -173,7 +173,7 @@ class Plant:
 
     def until_well(self) -> None:
         """Returns when the panel finds every part well and serves the app."""
-        wait_for(lambda: self.health().status_code, lambda code: code == 200)
+        wait_for(lambda: self.health().json()["reasons"], lambda reasons: reasons == [])
         wait_for(lambda: self.client.get(self.form).status_code, lambda code: code == 200)
 
     def stop(self) -> None:
