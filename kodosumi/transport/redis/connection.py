@@ -85,6 +85,34 @@ class Connection:
                     raise
                 await patience.after(exc)
 
+    async def for_each(
+        self,
+        script: Script,
+        keys: Sequence[Sequence[str]],
+        words: Sequence[Argument],
+        asked: Sequence[Sequence[Argument]],
+        *,
+        persist: bool = False,
+    ) -> list[Any]:
+        """A script's answers for several executions: in one call, or in a cluster in one each.
+
+        Args:
+            keys: of each execution. words: for all. asked: of each execution.
+            persist: try for a while.
+
+        Raises:
+            RedisUnavailable: no answer; it may have been carried out for some.
+        """
+        call = self.persistently if persist else self.run
+        if not keys:
+            return []
+        if not self.in_cluster:
+            every_key = [key for some in keys for key in some]
+            answers = await call(script, every_key, *words, *(word for some in asked for word in some))
+            return answers if isinstance(answers, list) else []
+        each = await asyncio.gather(*(call(script, some, *words, *ask) for some, ask in zip(keys, asked, strict=True)))
+        return [answer[0] if isinstance(answer, list) else answer for answer in each]
+
     async def entries(self, stream: str, after: str, most: int, block_ms: int | None = None) -> list[Entry]:
         """A stream's entries after an id, as ``(id, fields)``; waits for one if told to.
 

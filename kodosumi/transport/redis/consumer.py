@@ -15,18 +15,16 @@ import uuid
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from ...error import ConfigurationError, TransportUnavailable
 from ...events import Batch, Position
 from ..base import Delivery
 from ..link import Patience
-from ..recollection import Memory
-from . import recall
-from .connection import Argument, Connection, Entry, RedisUnavailable
+from .connection import Connection, Entry, RedisUnavailable
 from .holding import Holding
 from .names import Names
-from .scripts import ACK, BEAT, CLAIM, LEAVE, PUBLISH, READ, RECALL, RELEASE, RING, UNHOLD, Script
+from .recovery import Witness, find_readers
+from .scripts import ACK, BEAT, CLAIM, LEAVE, PUBLISH, READ, RELEASE, UNHOLD
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +47,6 @@ LOOK_ALL_S = 5.0
 SLACK = 0.1
 """So much more than its share a consumer may hold before it gives some away."""
 
-SEARCH_MS = 10_000
-"""After Redis came back empty it's searched once in so many milliseconds."""
-
 LEAVING_S, STAYING_S = 1.0, 10.0
 """What is to go to another consumer is held back so long, to have it all stored; it's tried again so much later."""
 
@@ -70,8 +65,7 @@ class RedisStreamConsumer:
         self._connection, self._names = connection, names
         self._id = uuid.uuid4().hex
         self._inline = 0 if connection.in_cluster else 1
-        self._memory = Memory()
-        self._told: set[str] = set()
+        self._witness = Witness(connection, names)
         self._incarnation = ""
         self._joined = False
         self._reached = False
@@ -162,7 +156,7 @@ class RedisStreamConsumer:
             some = dict(islice(self._grants.items(), AT_ONCE))
             keys = [(self._names.stream(fid), self._names.state(fid)) for fid in some]
             words = (self._names.base, self._inline, self._names.group, self._id)
-            answers = await self._for_each(CLAIM, keys, words, list(some.items()))
+            answers = await self._connection.for_each(CLAIM, keys, words, list(some.items()))
             refused = []
             for (fid, grant), answer in zip(some.items(), answers, strict=True):
                 if self._grants.get(fid) == grant:
@@ -190,7 +184,7 @@ class RedisStreamConsumer:
         share = max(1, max_events // len(some))
         keys = [(self._names.stream(one.fid), self._names.state(one.fid)) for one in some]
         asked = [(one.token, f"{one.last.epoch}-{one.last.offset}", share) for one in some]
-        answers = await self._for_each(READ, keys, (self._names.group, self._id, READ_BYTES), asked)
+        answers = await self._connection.for_each(READ, keys, (self._names.group, self._id, READ_BYTES), asked)
         for holding, answer in zip(some, answers, strict=True):
             if self._held.get(holding.fid) is not holding:
                 continue
@@ -198,8 +192,7 @@ class RedisStreamConsumer:
                 await self._lose(holding, gone=answer[0] == b"gone")
                 continue
             for entry in holding.take_in(answer[2]):
-                place = Position(holding.epoch, entry.position.offset)
-                self._memory.taken(holding.fid, place, entry.producer, entry.seq)
+                self._witness.taken(holding, entry)
             holding.more = answer[1] == b"1"
             if not (holding.more or holding.read):
                 self._ready.pop(holding.fid, None)
@@ -254,24 +247,24 @@ class RedisStreamConsumer:
             keys.append((names.stream(fid), names.state(fid), names.producers(fid), names.closed(fid), bytes_key))
             asked.append((fid, token, place.epoch, place.offset, size, since, names.room(fid)))
         words = (self._names.base, self._inline, self._names.group, self._id, TOMBSTONE_MS, IDLE_MS)
-        answers = await self._for_each(ACK, keys, words, asked, persist=True)
+        answers = await self._connection.for_each(ACK, keys, words, asked, persist=True)
         over = []
         for (fid, position), question, answer in zip(positions, asked, answers, strict=True):
             holding = self._held.get(fid)
             if answer == b"over":
                 over.append(fid)
-                self._memory.traces.pop(fid, None)
+                self._witness.forget(fid)
                 self._drop(fid)
             elif holding is not None and holding.token == question[1]:
                 if answer == b"ok":
                     holding.forget(position)
-                    self._memory.acked(fid, Position(holding.epoch, position.offset))
+                    self._witness.acked(holding, position)
                     if holding.leaves_until and not holding.given:
                         await self._give_away([fid])
                 else:
                     await self._lose(holding, gone=answer == b"gone")
             elif answer == b"gone":
-                await self._tell_of_late(fid, position)
+                await self._witness.tell_late(self._id, fid, position)
         if self._connection.in_cluster and positions:
             fids = " ".join(fid for fid, _ in positions)
             await self._connection.persistently(
@@ -343,10 +336,7 @@ class RedisStreamConsumer:
                 if holding.read:
                     batches = [holding.give() for _ in range(len(holding.read))]
                     self._orphans.append(Delivery(holding.fid, holding.username, batches))
-            await asyncio.gather(*(self._tell(fid) for fid in list(self._memory.traces)))
         await self._connection.run(LEAVE, [self._names.consumers], self._names.base, self._id)
-        if not remembers:
-            await self._search()
         self._held.clear()
         self._ready.clear()
         self._grants.clear()
@@ -355,31 +345,10 @@ class RedisStreamConsumer:
             self._listening = None
         self._id = uuid.uuid4().hex
         self._bell, self._bell_id = self._names.bell(self._id), "0-0"
+        if not remembers:
+            await self._witness.tell_all(self._id)
+            await find_readers(self._connection, self._names)
         self._joined = False
-
-    async def _search(self) -> None:
-        """Finds a reader for what is there all the same, as on another node of a cluster; once for all consumers."""
-        names = self._names
-        if not await self._connection.command("SET", names.search, 1, "NX", "PX", SEARCH_MS):
-            return
-        fids = await self._connection.matching(names.any_state)
-        for start in range(0, len(fids), AT_ONCE):
-            some = (names.fid_of(key) for key in fids[start : start + AT_ONCE])
-            await asyncio.gather(
-                *(self._connection.run(RING, [names.consumers], names.base, fid, "?", 0) for fid in some)
-            )
-
-    async def _tell(self, fid: str) -> None:
-        words = recall.told(self._id, self._memory.traces[fid])
-        self._told.add(fid)
-        await self._connection.persistently(RECALL, [self._names.recall(fid)], recall.KEPT_MS, *words)
-
-    async def _tell_of_late(self, fid: str, position: Position) -> None:
-        """Tells of a commit of what Redis has lost meanwhile."""
-        trace = self._memory.traces.get(fid)
-        if fid in self._told and trace is not None and position.epoch >= trace.held.epoch:
-            self._memory.acked(fid, Position(trace.held.epoch, position.offset))
-            await self._tell(fid)
 
     async def _balance(self, living: int, total: int, mine: int) -> None:
         """Gives away what is more than this consumer's share: at once what it has nothing of, the rest when stored."""
@@ -401,7 +370,7 @@ class RedisStreamConsumer:
         keys = [(self._names.state(holding.fid),) for holding in held]
         for fid in fids:
             self._drop(fid)
-        await self._for_each(RELEASE, keys, (), [(holding.token,) for holding in held], persist=True)
+        await self._connection.for_each(RELEASE, keys, (), [(holding.token,) for holding in held], persist=True)
         await self._unhold(fids, onward=True)
 
     async def _lose(self, holding: Holding, *, gone: bool) -> None:
@@ -432,23 +401,3 @@ class RedisStreamConsumer:
         for fid, holding in self._held.items():
             holding.more = True
             self._ready[fid] = None
-
-    async def _for_each(
-        self,
-        script: Script,
-        keys: Sequence[Sequence[str]],
-        words: Sequence[Argument],
-        asked: Sequence[Sequence[Argument]],
-        persist: bool = False,
-    ) -> list[Any]:
-        """A script's answers for several executions: in one call, or in a cluster in one each."""
-        call = self._connection.persistently if persist else self._connection.run
-        if not keys:
-            return []
-        if self._inline:
-            answers = await call(
-                script, [key for some in keys for key in some], *words, *(one for some in asked for one in some)
-            )
-            return answers if isinstance(answers, list) else []
-        each = await asyncio.gather(*(call(script, some, *words, *one) for some, one in zip(keys, asked, strict=True)))
-        return [answer[0] if isinstance(answer, list) else answer for answer in each]

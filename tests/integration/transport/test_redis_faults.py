@@ -15,7 +15,8 @@ import pytest
 from kodosumi.error import TransportLost, TransportUnavailable
 from kodosumi.events import encode_events, new_fid
 from kodosumi.transport import Delivery, EventConsumer, EventProducer, transport_from
-from kodosumi.transport.redis import RedisTransport, consumer, producer, scripts
+from kodosumi.transport.redis import RedisTransport, consumer, scripts
+from kodosumi.transport.redis import producer as producer_module
 from tests.conditions import until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
@@ -208,7 +209,7 @@ async def test_nothing_is_called_lost_when_all_was_committed(
 async def test_a_producer_is_told_of_what_was_lost_and_can_go_on(
     own_server: Callable[..., RedisServer], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(producer, "RECALL_S", 0.5)
+    monkeypatch.setattr(producer_module, "RECALL_S", 0.5)
     server = own_server()
     transport = connect(server)
     lost = await put_one(transport, "lost")
@@ -224,9 +225,10 @@ async def test_a_producer_is_told_of_what_was_lost_and_can_go_on(
     assert texts(await take_until(transport.consumer(), 1)) == ["4"]
 
 
-async def test_what_a_consumer_holds_is_not_lost_with_the_server(
-    own_server: Callable[..., RedisServer], connect: Connect
+async def test_what_a_consumer_holds_is_not_lost_with_the_server_however_long_it_is_held(
+    own_server: Callable[..., RedisServer], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(producer_module, "RECALL_S", 0.5)
     server = own_server()
     transport = connect(server)
     consumer = transport.consumer()
@@ -237,6 +239,8 @@ async def test_what_a_consumer_holds_is_not_lost_with_the_server(
     server.restart()
     putting = asyncio.create_task(producer.put([line(2)]))
     await until(lambda: any("recall" in key for key in server.keys(transport._options["prefix"])))
+    await asyncio.wait({putting}, timeout=2.0)
+    assert not putting.done()
     await ack_all(consumer, taken)
 
     await putting
@@ -246,7 +250,7 @@ async def test_what_a_consumer_holds_is_not_lost_with_the_server(
 async def test_what_a_consumer_held_is_lost_when_it_dies_too(
     own_server: Callable[..., RedisServer], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(producer, "RECALL_S", 1.0)
+    monkeypatch.setattr(producer_module, "RECALL_S", 1.0)
     server = own_server()
     transport = connect(server)
     consumer = transport.consumer()
