@@ -228,7 +228,7 @@ async def test_a_producer_is_told_of_what_was_lost_and_can_go_on(
 async def test_what_a_consumer_holds_is_not_lost_with_the_server_however_long_it_is_held(
     own_server: Callable[..., RedisServer], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(producer_module, "RECALL_S", 0.5)
+    monkeypatch.setattr(producer_module, "RECALL_S", 2.0)
     server = own_server()
     transport = connect(server)
     consumer = transport.consumer()
@@ -239,7 +239,7 @@ async def test_what_a_consumer_holds_is_not_lost_with_the_server_however_long_it
     server.restart()
     putting = asyncio.create_task(producer.put([line(2)]))
     await until(lambda: any("recall" in key for key in server.keys(transport._options["prefix"])))
-    await asyncio.wait({putting}, timeout=2.0)
+    await asyncio.wait({putting}, timeout=3.0)
     assert not putting.done()
     await ack_all(consumer, taken)
 
