@@ -224,6 +224,8 @@ class RedisStreamConsumer:
     # acknowledging -------------------------------------------------------------------------------------------------
 
     async def ack(self, positions: Mapping[str, Position]) -> None:
+        for fid, position in positions.items():
+            self._witness.stored(fid, position)
         patience = Patience()
         while True:
             try:
@@ -258,13 +260,12 @@ class RedisStreamConsumer:
             elif holding is not None and holding.token == question[1]:
                 if answer == b"ok":
                     holding.forget(position)
-                    self._witness.acked(holding, position)
                     if holding.leaves_until and not holding.given:
                         await self._give_away([fid])
                 else:
                     await self._lose(holding, gone=answer == b"gone")
             elif answer == b"gone":
-                await self._witness.tell_late(self._id, fid, position)
+                await self._witness.tell_late(self._id, fid)
         if self._connection.in_cluster and positions:
             fids = " ".join(fid for fid, _ in positions)
             await self._connection.persistently(

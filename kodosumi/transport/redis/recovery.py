@@ -34,9 +34,11 @@ class Witness:
         place = Position(holding.epoch, entry.position.offset)
         self._memory.taken(holding.fid, place, entry.producer, entry.seq)
 
-    def acked(self, holding: Holding, position: Position) -> None:
-        """Notes what is stored."""
-        self._memory.acked(holding.fid, Position(holding.epoch, position.offset))
+    def stored(self, fid: str, position: Position) -> None:
+        """Notes what is stored, whether or not Redis hears of it."""
+        trace = self._memory.traces.get(fid)
+        if trace is not None and position.epoch >= trace.held.epoch:
+            self._memory.acked(fid, Position(trace.held.epoch, position.offset))
 
     def forget(self, fid: str) -> None:
         """Drops an execution that has its end."""
@@ -46,11 +48,9 @@ class Witness:
         """Tells everything, as the consumer with this id."""
         await asyncio.gather(*(self._tell(consumer, fid) for fid in list(self._memory.traces)))
 
-    async def tell_late(self, consumer: str, fid: str, position: Position) -> None:
-        """Tells that something is stored now that Redis has lost meanwhile."""
-        trace = self._memory.traces.get(fid)
-        if fid in self._told and trace is not None and position.epoch >= trace.held.epoch:
-            self._memory.acked(fid, Position(trace.held.epoch, position.offset))
+    async def tell_late(self, consumer: str, fid: str) -> None:
+        """Tells again of an execution that Redis has lost: more of it is stored now."""
+        if fid in self._told and fid in self._memory.traces:
             await self._tell(consumer, fid)
 
     async def _tell(self, consumer: str, fid: str) -> None:
