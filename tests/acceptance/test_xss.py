@@ -11,7 +11,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -71,7 +71,10 @@ class Trap:
         violations: what the Content-Security-Policy had to stop.
     """
 
+    _logins: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, browser: Browser, url: str, *, with_policy: bool = True) -> None:
+        self._url = url
         self.caught: list[str] = []
         self.violations: list[str] = []
         self.context: BrowserContext = browser.new_context(base_url=url, bypass_csp=not with_policy)
@@ -98,8 +101,15 @@ class Trap:
             self.violations.append(text)
 
     def log_in(self, name: str = "admin", password: str = "admin") -> Trap:
-        answer = self.context.request.post("/api/login", data={"name": name, "password": password})
-        assert answer.ok, answer.text()
+        # Once for the operator of all: a login is slow on purpose, and isn't what is looked at here.
+        cookies = self._logins.get(self._url) if name == "admin" else None
+        if cookies is None:
+            answer = self.context.request.post("/api/login", data={"name": name, "password": password})
+            assert answer.ok, answer.text()
+            if name == "admin":
+                self._logins[self._url] = self.context.cookies()
+            return self
+        self.context.add_cookies(cookies)
         return self
 
     def visit(self, path: str) -> Page:
