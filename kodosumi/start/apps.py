@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..error import ClusterError, ConfigurationError
 from .lifeline import READY, Lifeline
 
 CHECK_S = 5.0
+CHECK_ENDED_S = 0.1
 
 
 def routes_url(settings: Settings) -> str:
@@ -92,16 +94,20 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options={"host": "127.0.0.1", "port": settings.serve_port})
     prefixes = route_prefixes(names)
-    running = []
-    for name, application in applications.items():
-        running.append(prefixes[name].strip("/") or name.partition(":")[0].split(".")[0])
-        serve.run(application, name=running[-1], route_prefix=prefixes[name])
+    running = {name: prefixes[name].strip("/") or name.partition(":")[0].split(".")[0] for name in applications}
+    # All at once: each takes seconds until it answers, most of them waiting.
+    serve.run_many(
+        [serve.RunTarget(application, running[name], prefixes[name]) for name, application in applications.items()]
+    )
     lifeline.say(READY)
     while not stop.wait(CHECK_S):
         # Ctrl-C at somebody's `serve run` shuts all of Ray Serve down, our apps included.
         if not answers(f"127.0.0.1:{settings.serve_port}"):
             raise ClusterError("Ray Serve was shut down.")
-    for application_name in running:
-        serve.delete(application_name)
-    if not serve.status().applications:
-        serve.shutdown()
+    for application_name in running.values():
+        serve.delete(application_name, _blocking=False)
+    while left := serve.status().applications:
+        if not left.keys() & set(running.values()):
+            return
+        time.sleep(CHECK_ENDED_S)
+    serve.shutdown()
