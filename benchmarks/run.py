@@ -19,8 +19,9 @@ import psutil
 import ray
 
 from benchmarks import central
-from benchmarks.end_to_end import Figure, measure
+from benchmarks.end_to_end import Bench, Figure, logged_in, measure
 from benchmarks.store_timeline import filled
+from tests.servers.redis import RedisServer
 from tests.stack import StackProcess, private_ray
 
 EXECUTIONS = 100_000
@@ -84,6 +85,26 @@ def postgresql(executions: int, submit_ms: float) -> list[Figure]:
             return asyncio.run(central.measure(running, server, database, long_fid, executions, submit_ms))
 
 
+def redis() -> list[Figure]:
+    """Redis and SQLite: what the transport is responsible for."""
+    server = RedisServer(appendonly="yes")
+    server.start()
+    say("measuring the stack with Redis …")
+    try:
+        with stack(KODO_EVENT_TRANSPORT="redis", KODO_REDIS_URL=server.url()) as running:
+            return asyncio.run(_through_redis(running))
+    finally:
+        server.remove()
+
+
+async def _through_redis(running: StackProcess) -> list[Figure]:
+    async with logged_in(running) as client:
+        bench = Bench(running, client)
+        submit, burst, paced = await bench.submit_to_finished(), await bench.burst(), await bench.paced()
+    goals = ((submit, 80), (burst, 20_000), (paced, 8))
+    return [figure._replace(name=f"{figure.name}, Redis", goal=goal) for figure, goal in goals]
+
+
 def say(text: str) -> None:
     """Progress, apart from the table."""
     sys.stderr.write(f"{text}\n")
@@ -96,6 +117,7 @@ def main() -> int:
     executions = parser.parse_args().executions
     figures = embedded(executions)
     figures += postgresql(10 * executions, figures[0].value)
+    figures += redis()
     print(f"Measured on {machine()}.\n\n{table(figures)}")
     return 0 if all(figure.met for figure in figures) else 1
 
