@@ -169,6 +169,7 @@ async def logged_in(stack: StackProcess) -> AsyncIterator[httpx.AsyncClient]:
         login = {"name": "admin", "password": "admin"}
         (await client.post("/api/login", content=json.dumps(login))).raise_for_status()
         await _registered(client)
+        await _settled()
         yield client
 
 
@@ -201,3 +202,12 @@ async def _registered(client: httpx.AsyncClient) -> None:
             return
         await asyncio.sleep(0.2)
     raise RuntimeError("the panel does not list the flows of the benchmark")
+
+
+async def _settled() -> None:
+    """Returns when the machine has done with the start: Ray goes on starting processes for a while."""
+    psutil.cpu_percent()
+    quiet, end = 0, time.monotonic() + 90
+    while quiet < 3 and time.monotonic() < end:
+        await asyncio.sleep(1)
+        quiet = quiet + 1 if psutil.cpu_percent() < 15 else 0
