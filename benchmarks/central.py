@@ -40,12 +40,8 @@ SELECT '{fid}', 'somebody', 1.5e9 + n * 0.001, CASE WHEN n = {count} THEN 'statu
 @contextmanager
 def server() -> Iterator[PostgresServer]:
     """A PostgreSQL server with the settings that a package gives it."""
-    running = PostgresServer()
-    running.start()
-    try:
+    with PostgresServer() as running:
         yield running
-    finally:
-        running.remove()
 
 
 def fill(server: PostgresServer, database: str, executions: int) -> str:

@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.servers.postgres import USER, PostgresServer, as_unprivileged, free_port, unprivileged
 
 START_S = 20.0
@@ -67,3 +69,10 @@ class PgBouncer:
             time.sleep(0.02)
         log = self.folder / "log"
         raise RuntimeError(f"pgbouncer did not start: {log.read_text() if log.exists() else 'no log'}")
+
+
+def require_binary() -> None:
+    """Skips the test where there is no pgbouncer, and fails it where CI=true."""
+    if binary() is None:
+        message = "pgbouncer is missing: install Debian's `pgbouncer`"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)

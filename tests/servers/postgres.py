@@ -16,7 +16,8 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import TracebackType
+from typing import Any, Self, TypeAlias
 
 import psutil
 import psycopg
@@ -52,7 +53,9 @@ def binaries() -> Path:
 
 
 class PostgresServer:
-    """One server; ``start`` it before use. Its databases need the password that ``url`` holds.
+    """One server: it runs inside ``with`` and is removed afterwards, or is started by hand.
+
+    Its databases need the password that ``url`` holds.
 
     Args:
         settings: of ``postgresql.conf``. tls: certificate and key file, for a server that offers TLS.
@@ -67,6 +70,15 @@ class PostgresServer:
         self._binaries = binaries()
         self._process: subprocess.Popen[bytes] | None = None
         self._has_template = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
 
     # the process ------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
 
 import redis
@@ -37,7 +38,9 @@ def binary() -> str:
 
 
 class RedisServer:
-    """One server; ``start`` it before use. It keeps nothing on disk unless told to.
+    """One server: it runs inside ``with`` and is removed afterwards, or is started by hand.
+
+    It keeps nothing on disk unless told to.
 
     Args:
         settings: of ``redis.conf``, such as ``appendonly="yes"``; underscores stand for hyphens.
@@ -51,6 +54,15 @@ class RedisServer:
         self._sentinel = sentinel
         self._settings = {name.replace("_", "-"): str(value) for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
 
     def start(self) -> None:
         """Starts it, on the same port and data as before; returns when it answers."""

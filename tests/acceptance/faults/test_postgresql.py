@@ -24,10 +24,8 @@ EVENTS = 100_000
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     """A server of these tests' own, which they kill."""
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.remove()
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture

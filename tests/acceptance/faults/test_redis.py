@@ -23,10 +23,8 @@ EVENTS = 20_000
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
     """A Redis that keeps what it accepted, also when it is killed."""
-    server = RedisServer(appendonly="yes", appendfsync="always")
-    server.start()
-    yield server
-    server.remove()
+    with RedisServer(appendonly="yes", appendfsync="always") as server:
+        yield server
 
 
 @pytest.fixture

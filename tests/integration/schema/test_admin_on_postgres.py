@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ from tests.conditions import until
 from tests.integration.panel.conftest import RecordingMode
 from tests.integration.panel.flow.apps import Source, flow_app, register
 from tests.integration.panel.people import PASSWORD, logged_in, new_user
-from tests.servers.pgbouncer import PgBouncer, binary
+from tests.servers.pgbouncer import PgBouncer, require_binary
 from tests.servers.postgres import PostgresServer
 
 ADDRESS = "http://localhost:3370"
@@ -43,10 +42,8 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
     """A server that the test may stop."""
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.remove()
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture(params=["direct", "pooled"])
@@ -56,9 +53,7 @@ def panel_url(request: pytest.FixtureRequest, postgres_server: PostgresServer) -
     if request.param == "direct":
         yield postgres_server.url(name)
     else:
-        if binary() is None:
-            message = "pgbouncer is missing: install Debian's `pgbouncer`"
-            pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+        require_binary()
         bouncer = PgBouncer(postgres_server)
         yield postgres_server.url(name, bouncer.port)
         bouncer.stop()

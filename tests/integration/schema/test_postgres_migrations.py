@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from kodosumi.service.parts import opened_database
 from kodosumi.store import connect_store, tables
 from tests.conditions import until
 from tests.integration.schema.processes import running
-from tests.servers.pgbouncer import PgBouncer, binary
+from tests.servers.pgbouncer import PgBouncer, require_binary
 from tests.servers.postgres import PostgresServer
 from tests.unit.schema.earlier import ROWS, make_earlier, rows_of
 
@@ -211,9 +210,7 @@ async def test_wrong_password_unknown_database_and_unknown_host_are_one_line_wit
 
 
 async def test_migrations_work_behind_a_pooler(settings: Settings, name: str, postgres_server: PostgresServer) -> None:
-    if binary() is None:
-        message = "pgbouncer is missing: install Debian's `pgbouncer`"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    require_binary()
     bouncer = PgBouncer(postgres_server)
     try:
         url = postgres_server.url(name, bouncer.port)

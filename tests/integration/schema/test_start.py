@@ -51,10 +51,8 @@ def variables(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
     """A server that the test may stop."""
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.remove()
+    with PostgresServer() as server:
+        yield server
 
 
 async def run(command: str, folder: Path, variables: dict[str, str]) -> tuple[int, list[str]]:

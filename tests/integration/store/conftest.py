@@ -15,12 +15,8 @@ MakeStore = Callable[..., PostgresExecutionStore]
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[PostgresServer]:
     """A server of this module's own, which its tests may kill; it runs again when a test begins."""
-    server = PostgresServer()
-    try:
-        server.start()
+    with PostgresServer() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

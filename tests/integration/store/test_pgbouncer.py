@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +13,7 @@ from kodosumi.store import ExecutionStore
 from kodosumi.store.postgres import PostgresExecutionStore
 from tests.integration.store.conftest import MakeStore as MakePostgresStore
 from tests.integration.store.test_postgresql_store import empty
-from tests.servers.pgbouncer import PgBouncer, binary
+from tests.servers.pgbouncer import PgBouncer, require_binary
 from tests.servers.postgres import PostgresServer
 from tests.store_contract import MakeStore, StoreContract
 from tests.unit.store.histories import OWNER, batch, payloads, text
@@ -23,9 +22,7 @@ from tests.unit.store.histories import OWNER, batch, payloads, text
 @pytest.fixture(scope="module")
 def bouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
     """A pgbouncer with fewer connections to the server than we open to it."""
-    if binary() is None:
-        message = "pgbouncer is missing: install Debian's `pgbouncer`"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    require_binary()
     bouncer = PgBouncer(postgres_server)
     yield bouncer
     bouncer.stop()
