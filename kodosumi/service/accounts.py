@@ -85,17 +85,21 @@ async def begin_session(panel: Panel, role_id: str) -> str:
 async def end_session(panel: Panel, token: str) -> None:
     """Ends the login that a token belongs to; a token that holds no more is fine."""
     claims = panel.tokens.claims(token)
-    if claims is not None:
+    if claims is not None and claims.session_id.isalnum():
         async with panel.database.session() as session:
             await session.execute(delete(LoginSession).where(LoginSession.id == claims.session_id))
 
 
 async def session_role(database: AdminDatabase, claims: Claims) -> Role | None:
     """The active role of a living session, or None."""
+    role_id = _as_uuid(claims.role_id)
+    if role_id is None or not claims.session_id.isalnum():
+        # We never gave such ids, and not every database takes them.
+        return None
     living = (
         select(Role)
         .join(LoginSession, LoginSession.role_id == Role.id)
-        .where(LoginSession.id == claims.session_id, Role.id == claims.role_id, Role.active)
+        .where(LoginSession.id == claims.session_id, Role.id == role_id, Role.active)
     )
     async with database.session() as session:
         return await session.scalar(living)
