@@ -125,6 +125,23 @@ class Settings(BaseSettings):
     proxy_timeout: float = Field(30.0, gt=0, description="Seconds the proxy waits for an app.")
     wait_for_job: float = Field(600.0, ge=0, description="Seconds `extended=true` waits for a starting execution.")
     lock_expires: float = Field(10_800.0, gt=0, description="Seconds after which an unanswered lock expires.")
+    file_store: str | None = Field(
+        None,
+        description="Unset: files of executions lie under `KODO_EXEC_DIR`; `s3://bucket/prefix`: in S3-compatible "
+        "storage, whose endpoint and keys the usual `AWS_*` variables name.",
+    )
+    upload_quota: int = Field(
+        10_737_418_240, ge=1, description="Bytes of uploads in progress one user may have; beyond: 413."
+    )
+    upload_max_age: float = Field(
+        86_400.0, gt=0, description="Seconds after which an upload that nobody goes on with is removed."
+    )
+    webhook_url: str | None = Field(
+        None, description="Address that is told of new locks and ended runs (`docs/how-to/webhook.md`).", repr=False
+    )
+    webhook_secret: str | None = Field(
+        None, description="Key of the signature (HMAC-SHA256) of what the webhook is told.", repr=False
+    )
     chunk_size: int = Field(1_048_576, ge=1, description="Bytes of a file client's chunk.")
     save_chunk_size: int = Field(1_048_576, ge=1, description="Largest chunk in bytes the server takes.")
 
@@ -205,6 +222,6 @@ def process_settings() -> Settings:
 
 def _explain(error: Any) -> str:
     name = "_".join(str(part) for part in error["loc"]).upper()
-    secret = any(word in name for word in ("SECRET", "PASSWORD", "DATABASE", "REDIS_URL"))
+    secret = any(word in name for word in ("SECRET", "PASSWORD", "DATABASE", "REDIS_URL", "WEBHOOK_URL"))
     value = "…" if secret else repr(error["input"])
     return f"KODO_{name}={value}: {error['msg']}"

@@ -7,6 +7,14 @@
     │   ├── BadEntryPoint           (ValueError) the entry point's name or object cannot be used
     │   ├── BadInputs               (ValueError) inputs that cannot be sent to the cluster
     │   └── LaunchUnavailable       the cluster, pool or transport cannot keep it now: try again (503)
+    ├── LockError
+    │   ├── UnknownLock             (LookupError) the app has no ``@app.lock`` of this name
+    │   ├── LockNotFound            (KeyError) no such lock, or its run is over
+    │   └── LockReleased            the lock has its answer, or has expired
+    ├── FileError
+    │   ├── BadPath                 (ValueError) a file name that would leave its folder, or that no system can keep
+    │   ├── FileMissing             (FileNotFoundError) no such file or folder
+    │   └── FilesUnavailable        the file store or the panel cannot be reached or written now
     ├── PayloadTooLarge             (ValueError) one event's payload is larger than KODO_MAX_EVENT_BYTES
     ├── InputsError                 (kodosumi.forms) what a user entered is not acceptable
     ├── TransportError
@@ -71,6 +79,63 @@ class PayloadTooLarge(KodosumiError, ValueError):
             f"The {self.kind} event has {self.size_bytes:,} bytes, the limit (KODO_MAX_EVENT_BYTES) is "
             f"{self.max_bytes:,}: return a file or less."
         )
+
+
+class LockError(KodosumiError):
+    """Base of what goes wrong with a lock."""
+
+
+class UnknownLock(LockError, LookupError):
+    """The app has no ``@app.lock`` of the name that user code asked for; the text names both."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class LockNotFound(LockError, KeyError):
+    """No such lock.
+
+    Attributes:
+        fid: the execution. lid: the lock.
+    """
+
+    def __init__(self, fid: str, lid: str) -> None:
+        super().__init__(fid, lid)
+        self.fid, self.lid = fid, lid
+
+    def __str__(self) -> str:
+        return f"Lock {self.lid} for {self.fid} not found."
+
+
+class LockReleased(LockError):
+    """The lock has its answer, or has expired.
+
+    Attributes:
+        fid: the execution. lid: the lock.
+    """
+
+    def __init__(self, fid: str, lid: str) -> None:
+        super().__init__(fid, lid)
+        self.fid, self.lid = fid, lid
+
+    def __str__(self) -> str:
+        return f"Lock {self.lid} for {self.fid} released."
+
+
+class FileError(KodosumiError):
+    """Base of what goes wrong with files."""
+
+
+class BadPath(FileError, ValueError):
+    """A file name that would leave its folder, or that no system can keep; the text says why."""
+
+
+class FileMissing(FileError, FileNotFoundError):
+    """No such file or folder."""
+
+
+class FilesUnavailable(FileError):
+    """The file store or the panel cannot be reached or written now; the text gives the reason."""
 
 
 class TransportError(KodosumiError):

@@ -11,6 +11,8 @@ import hashlib
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -24,8 +26,35 @@ TOKEN_LIFETIME_S = 60
 PUBLISHED_PREFIX = "identity/"
 """Keys of published public keys on the cluster: this, then the key id."""
 
+GRANT_HEADER = "x-kodosumi-run"
+"""Request header that carries a :class:`RunGrant` towards apps; the same text is the run's key at the panel."""
+
+GRANT_LIFETIME_S = 30 * 24 * 60 * 60
+_GRANT_AUDIENCE = "kodosumi:run"
+
 ANONYMOUS = "_annon_"
 """Published name of the user when nobody vouches for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunGrant:
+    """What the panel allows one run: its files, nothing else. Signed, so an app can trust it.
+
+    Attributes:
+        fid: id of the run; a launch made for this request takes it as its own.
+        username: role id of who asked; whose uploads may be completed into the run.
+        launches: whether it came with a request that may launch ``fid``, rather than with an answer to its lock.
+        root: absolute folder under which the panel keeps files, "" when they are kept elsewhere.
+        mark: what marks that folder as the panel's, see ``RunFiles``.
+        token: the signed text.
+    """
+
+    fid: str
+    username: str
+    launches: bool
+    root: str
+    mark: str
+    token: str
 
 
 class IdentitySigner:
@@ -59,7 +88,29 @@ class IdentitySigner:
             "htm": method.upper(),
             "htu": path,
         }
-        return jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self.key_id})
+        return self._signed(claims)
+
+    def grant(self, username: str, fid: str, *, launches: bool, root: str = "", mark: str = "") -> str:
+        """A run's key to its files, to be sent in :data:`GRANT_HEADER`; see :class:`RunGrant` for the arguments."""
+        now = int(time.time())
+        claims = {
+            "sub": username,
+            "aud": _GRANT_AUDIENCE,
+            "iat": now,
+            "exp": now + GRANT_LIFETIME_S,
+            "fid": fid,
+            "launches": launches,
+            "root": root,
+            "mark": mark,
+        }
+        return self._signed(claims)
+
+    def granted(self, token: str) -> RunGrant | None:
+        """What a run's key allows, when it was signed here; else None."""
+        return verified_grant(token, {self.key_id: self.public_key})
+
+    def _signed(self, claims: Mapping[str, Any]) -> str:
+        return jwt.encode(dict(claims), self._key, algorithm="EdDSA", headers={"kid": self.key_id})
 
 
 def key_id_of(token: str) -> str | None:
@@ -72,19 +123,41 @@ def key_id_of(token: str) -> str | None:
 
 def verified_user(token: str, public_keys: Mapping[str, bytes], audience: str, method: str, path: str) -> str | None:
     """The role id that a token vouches for, or None when it doesn't hold for this app and request."""
+    claims = _verified(token, public_keys, audience, ("exp", "iat", "sub", "aud"))
+    if claims is None or claims.get("htm") != method.upper() or claims.get("htu") != path:
+        return None
+    return str(claims["sub"])
+
+
+def verified_grant(token: str, public_keys: Mapping[str, bytes]) -> RunGrant | None:
+    """What a run's key allows, or None when no known panel signed it or it has expired."""
+    claims = _verified(token, public_keys, _GRANT_AUDIENCE, ("exp", "iat", "sub", "aud", "fid", "launches"))
+    if claims is None:
+        return None
+    return RunGrant(
+        fid=str(claims["fid"]),
+        username=str(claims["sub"]),
+        launches=claims["launches"] is True,
+        root=str(claims.get("root", "")),
+        mark=str(claims.get("mark", "")),
+        token=token,
+    )
+
+
+def _verified(
+    token: str, public_keys: Mapping[str, bytes], audience: str, required: tuple[str, ...]
+) -> dict[str, Any] | None:
     public_key = public_keys.get(key_id_of(token) or "")
     if public_key is None:
         return None
     try:
-        claims = jwt.decode(
+        claims: dict[str, Any] = jwt.decode(
             token,
             Ed25519PublicKey.from_public_bytes(public_key),
             algorithms=["EdDSA"],
             audience=audience,
-            options={"require": ["exp", "iat", "sub", "aud"]},
+            options={"require": list(required)},
         )
     except jwt.PyJWTError:
         return None
-    if claims.get("htm") != method.upper() or claims.get("htu") != path:
-        return None
-    return str(claims["sub"])
+    return claims

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from ..runner.lock_types import LockAnswer, LockClaim, OpenLock
 from ..runner.spec import AppEnvironment, RunSpec
 
 
@@ -31,6 +32,37 @@ class ExecutionMode(Protocol):
         """Asks a run to end, in the name of ``by``; returns once its terminal event is in the transport.
 
         User code gets ``CancelledError`` and five seconds; then its process is killed. False: no such living run.
+        """
+        ...
+
+    async def lock(self, fid: str, lid: str) -> OpenLock:
+        """A lock that waits for its answer.
+
+        Raises:
+            ExecutionNotFound: no such living run here. LockNotFound: it never had that lock.
+            LockReleased: the lock has its answer, or has expired.
+        """
+        ...
+
+    async def claim_lock(self, fid: str, lid: str) -> LockClaim:
+        """Begins to answer a lock: nobody else's answer is worked on until :meth:`settle_lock`.
+
+        Waits while another claim is held; a claim whose holder doesn't settle it ends after a minute. A claim made
+        before the lock's expiry keeps it from expiring.
+
+        Raises:
+            As :meth:`lock`: a second answer finds the lock released.
+        """
+        ...
+
+    async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
+        """Ends a claim: with the answer, which user code gets at once, or with None, and the lock stays open.
+
+        Returns when the ``lease`` event is safely in the transport. Idempotent by claim.
+
+        Raises:
+            LockReleased: the claim had ended, and another answer was taken or the lock expired.
+            ExecutionNotFound: the run is over.
         """
         ...
 

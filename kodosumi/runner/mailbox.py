@@ -117,6 +117,21 @@ class Mailbox:
         current = next((producer.ticket for producer in list(self._held)), self._ticket)
         return replace(current, max_event_bytes=self._ticket.max_event_bytes)
 
+    def hand_over(self, given_up: Callable[[], bool]) -> ProducerTicket:
+        """The ticket for another process, whose events come after all that was posted here.
+
+        Blocks the calling thread until that is in the transport.
+
+        Args:
+            given_up: whether not to wait any longer; looked at after each :meth:`wake`.
+        """
+        if self.before_post is not None:
+            self.before_post()
+        goal = self._posted
+        while (gate := self._unshipped(goal, ThreadGate)) and not given_up():
+            gate.wait()
+        return self.ticket
+
     @property
     def closed(self) -> bool:
         """Whether nothing is taken any more."""

@@ -35,6 +35,38 @@ class AppEnvironment:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFiles:
+    """How a run, and each remote task that takes its tracer, reaches its files.
+
+    Attributes:
+        panel_url: address of the panel, "" without one.
+        token: for that run's files at the panel, and nothing else; "" without a panel.
+        root: absolute folder under which the store keeps files, as ``<role id>/<fid>/in`` and ``…/out``; "" when
+            it keeps them elsewhere.
+        mark: what the file :data:`kodosumi.files.base.MARK` in ``root`` holds, so that an equally named folder of
+            another machine isn't taken for it; "": ``root`` is this process's own choice and needs none.
+    """
+
+    panel_url: str = ""
+    token: str = ""
+    root: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file that was in place before the run began.
+
+    Attributes:
+        path: with its root, as in ``in/report.pdf``. size: bytes. last_modified: seconds since the epoch.
+    """
+
+    path: str
+    size: int
+    last_modified: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """One accepted launch.
 
@@ -48,6 +80,9 @@ class RunSpec:
         meta_payload: payload of the ``meta`` event (wrapped JSON).
         panel_url: address of the panel, "" without one.
         app_url: address of the app as the panel knows it, "" without one.
+        locks: names that the app has an ``@app.lock`` for; None when nobody could say.
+        files: how it reaches its files.
+        uploads: what lies in its ``in/``; told in an ``upload`` event after ``running``.
     """
 
     fid: str
@@ -59,3 +94,6 @@ class RunSpec:
     meta_payload: str
     panel_url: str = ""
     app_url: str = ""
+    locks: tuple[str, ...] | None = None
+    files: RunFiles = field(default_factory=RunFiles)
+    uploads: tuple[UploadedFile, ...] = ()

@@ -1,7 +1,8 @@
 """The tracer: what an author's code tells its run with, from any thread, loop, process or node.
 
 In the run's own process a call returns when the event is buffered; everywhere else when it's in the transport, so
-that a remote task's events are in before its result is. Each call exists twice, for coroutines and, with ``_sync``,
+that a remote task's events are in before its result is. Handing a tracer to a remote task waits for what was told
+before, which so comes first. Each call exists twice, for coroutines and, with ``_sync``,
 for plain code; both are one implementation.
 """
 
@@ -45,7 +46,7 @@ class Tracer:
         self._control = control or RunControl.of(ticket.fid)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tracer, (self._mailbox.ticket,)
+        return Tracer, (self._mailbox.hand_over(lambda: self.cancelled),)
 
     @property
     def cancelled(self) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from kodosumi.core import Tracer, TracerMock
 from kodosumi.error import PayloadTooLarge
 from kodosumi.runner.mailbox import mailbox_for, open_mailbox
+from kodosumi.runner.tracer import RunControl
 from tests.conditions import until
 from tests.unit.runner.recorder import Record
 
@@ -85,6 +86,34 @@ async def test_a_pickled_tracer_knows_the_epoch_its_run_began_in(ticket, record:
     tracer = Tracer(ticket)
     await tracer.debug("first")
     assert tracer.__reduce__()[1][0].epoch == 1
+
+
+async def test_handing_a_tracer_on_waits_for_what_was_told_before(ticket, record: Record) -> None:
+    open_mailbox(ticket)
+    tracer = Tracer(ticket)
+    record.blocked = True
+    await tracer.debug("before")
+    handed = asyncio.create_task(asyncio.to_thread(pickle.dumps, tracer))
+    await until(lambda: record.producers)
+    assert not (await asyncio.wait({handed}, timeout=0.1))[0]
+    record.blocked = False
+    await handed
+    assert record.payloads("debug") == ["before"]
+
+
+async def test_who_hands_a_tracer_on_is_let_go_by_a_cancel(ticket, record: Record) -> None:
+    own = open_mailbox(ticket)
+    control = RunControl(ticket.fid)
+    tracer = Tracer(ticket, control=control)
+    record.blocked = True
+    await tracer.debug("never there")
+    handed = asyncio.create_task(asyncio.to_thread(pickle.dumps, tracer))
+    await until(lambda: own._gates)
+    control.cancelled = True
+    own.wake()
+    await handed
+    assert record.payloads("debug") == []
+    record.blocked = False
 
 
 async def test_after_the_end_a_call_warns_and_drops(ticket, record: Record, caplog) -> None:
