@@ -80,6 +80,21 @@ def wrap(value: Any) -> str:
         return json.dumps({"TypeError": f"{_class_name(value)} cannot be shown: {type(exc).__name__}"})
 
 
+def plain(value: Any) -> str:
+    """The JSON text of a value as it stands inside another: without the name of its class, and ``None`` is null.
+
+    Args:
+        value: anything.
+
+    Returns:
+        Valid JSON, whatever the value does when it is read.
+    """
+    try:
+        return storable(json.dumps(_Writer().plain(value, 0), ensure_ascii=False, allow_nan=False))
+    except Exception as exc:
+        return json.dumps(f"{_class_name(value)} cannot be shown: {type(exc).__name__}")
+
+
 class _Writer:
     """Turns one value into what ``json`` can write, and remembers where it is so that circles end."""
 
