@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from kodosumi.events import new_fid
-from kodosumi.transport.redis import RedisTransport, consumer
+from kodosumi.transport.redis import RedisTransport, lease
 from tests.servers.redis import RedisServer, start_cluster
 from tests.transport_contract import OWNER, WAIT_S, MakeTransport, TransportContract, ack_all, line, take_until
 
@@ -38,7 +38,7 @@ class TestRedisClusterTransport(TransportContract):
 
     @pytest.fixture
     def lease(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(consumer, "LEASE_S", 1.0)
+        monkeypatch.setattr(lease, "LEASE_S", 1.0)
 
     async def test_producers_wait_at_the_transports_bound_and_all_go_on(self, make: MakeTransport) -> None:
         # No script sees the keys of several executions here: the bytes are bound in each.

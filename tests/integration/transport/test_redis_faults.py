@@ -15,7 +15,7 @@ import pytest
 from kodosumi.error import TransportLost, TransportUnavailable
 from kodosumi.events import encode_events, new_fid
 from kodosumi.transport import Delivery, EventConsumer, EventProducer, transport_from
-from kodosumi.transport.redis import RedisTransport, consumer, scripts
+from kodosumi.transport.redis import RedisTransport, lease, scripts
 from kodosumi.transport.redis import producer as producer_module
 from tests.conditions import until
 from tests.servers.proxy import Proxy
@@ -57,7 +57,7 @@ def own_server() -> Iterator[Callable[..., RedisServer]]:
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "LEASE_S", 1.0)
+    monkeypatch.setattr(lease, "LEASE_S", 1.0)
 
 
 async def put_one(transport: RedisTransport, text: str) -> EventProducer:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from kodosumi.transport.redis import RedisTransport, consumer
+from kodosumi.transport.redis import RedisTransport, lease
 from tests.servers.redis import RedisServer
 from tests.transport_contract import MakeTransport, TransportContract
 
@@ -28,4 +28,4 @@ async def make(redis_server: RedisServer) -> AsyncIterator[MakeTransport]:
 class TestRedisTransport(TransportContract):
     @pytest.fixture
     def lease(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(consumer, "LEASE_S", 1.0)
+        monkeypatch.setattr(lease, "LEASE_S", 1.0)
