@@ -12,7 +12,7 @@ import pytest
 
 from kodosumi.events import Position, new_fid
 from kodosumi.transport import EventConsumer, EventProducer, TransportStatus
-from kodosumi.transport.redis import RedisTransport
+from kodosumi.transport.redis import RedisTransport, lease
 from kodosumi.transport.redis import producer as producing
 from tests.conditions import until
 from tests.servers.redis import RedisServer
@@ -244,3 +244,31 @@ async def test_positions_grow_over_take_overs(transport: RedisTransport) -> None
 
     assert all(first < second for first, second in pairwise(positions))
     assert len(positions) == 5
+
+
+async def test_a_consumer_that_begins_anew_while_it_listens_goes_on_listening(
+    redis_server: RedisServer, transport: RedisTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.0)
+    producers = await start(transport, 1)
+    consumer: Any = transport.consumer()
+    taken = await take_until(consumer, 1)
+    taking = asyncio.create_task(consumer.take(10, 30.0))
+    await until(lambda: consumer._bell._listening is not None)
+
+    with redis_server.client() as client:
+        client.zrem(transport._names.consumers, consumer._share.id)
+    await ack_all(consumer, taken)
+
+    assert texts(await taking, producers[0].fid) == ["0"]
+    await consumer.close()
+
+
+async def test_a_consumer_that_is_closed_while_it_listens_returns_nothing(transport: RedisTransport) -> None:
+    consumer: Any = transport.consumer()
+    taking = asyncio.create_task(consumer.take(10, 30.0))
+    await until(lambda: consumer._bell._listening is not None)
+
+    await consumer.close()
+
+    assert await taking == []
