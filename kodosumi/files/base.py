@@ -17,6 +17,12 @@ ROOTS = ("in", "out")
 MARK = ".kodosumi-files"
 """File in a local store's folder whose text is this store's alone: who sees it is on the same machine, or shares it."""
 
+OWN_PREFIXES = (".kodosumi", ".part-")
+"""Begins of names that stores use themselves, in any case: refused from outside, never listed."""
+
+PIECE_BYTES = 1_048_576
+"""About how many bytes a piece of a stream has."""
+
 
 class FileInfo(NamedTuple):
     """One file.
@@ -34,11 +40,30 @@ class FileInfo(NamedTuple):
     etag: str
 
 
+class FileStream(Protocol):
+    """A file that is being read, once: pieces of bytes, of the content that it had when it was opened.
+
+    Attributes:
+        info: of the file that was opened, whatever has replaced it since.
+    """
+
+    info: FileInfo
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None:
+        """Gives up what it holds; done by itself at the end. Idempotent."""
+        ...
+
+
 class FileStore(Protocol):
     """A family member. Keys are relative paths with slashes that passed :func:`kodosumi.files.paths.checked`.
 
-    Methods raise ``FilesUnavailable`` with the reason when the storage can't be used now (down, disk full); what was
-    begun then has left nothing that can be listed or read. None blocks the event loop, whatever the size.
+    All methods raise ``BadPath`` for what isn't a key, and ``FilesUnavailable`` with the reason when the storage can't
+    be used now (down, disk full); what was begun then has left nothing that can be listed or read. None blocks the
+    event loop, whatever the size. There are no empty folders: one comes with its first file and goes with its last.
     """
 
     name: str
@@ -46,7 +71,10 @@ class FileStore(Protocol):
     async def list(self, folder: str) -> list[FileInfo]:
         """All files below a folder, at any depth, in order of their paths; [] when there are none.
 
-        Links aren't followed, and what isn't a plain file isn't told.
+        Links aren't followed, and what isn't a plain file isn't told, nor what has a name that isn't a key.
+
+        Args:
+            folder: a key; "": everything there is.
         """
         ...
 
@@ -58,8 +86,10 @@ class FileStore(Protocol):
         """
         ...
 
-    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> FileStream:
         """The bytes from ``start`` up to ``end`` (not included; None: to the end), in pieces of about a MiB.
+
+        What lies behind the file's end is left out. Whoever doesn't read to the end calls ``aclose``.
 
         Raises:
             FileMissing: before the first piece.
@@ -67,15 +97,26 @@ class FileStore(Protocol):
         ...
 
     async def write(self, key: str, content: AsyncIterable[bytes]) -> FileInfo:
-        """Makes or replaces a file, as a whole or not at all: who reads meanwhile gets the old one to its end."""
+        """Makes or replaces a file, as a whole or not at all: who reads meanwhile gets the old one to its end.
+
+        When ``content`` raises, so does this, and nothing is kept. A later process sees what was written after the
+        death of this one; a loss of power may take the last moments.
+
+        Raises:
+            BadPath: the key names a folder, or leads through a file or a link, where the storage knows of such.
+        """
         ...
 
     async def join(self, key: str, source: FileStore, parts: Sequence[str]) -> FileInfo:
-        """As :meth:`write`, from files of a store of the same family, in this order; they stay."""
+        """As :meth:`write`, from files of a store of the same family, in this order; they stay.
+
+        Raises:
+            FileMissing: one of them isn't there.
+        """
         ...
 
     async def remove(self, key: str) -> int:
-        """Removes a file, or a folder with all in it; idempotent.
+        """Removes a file, or a folder with all in it; idempotent. Links are removed, what they lead to is not.
 
         Returns:
             How many files that were.
@@ -83,7 +124,10 @@ class FileStore(Protocol):
         ...
 
     def local(self, key: str) -> Path | None:
-        """Where a file or folder lies on this machine, for whoever can use that; None when it lies elsewhere."""
+        """Where a file or folder lies on this machine, for whoever can use that; None when it lies elsewhere.
+
+        Nothing is looked up; "" gives the folder of everything.
+        """
         ...
 
     async def check(self) -> None:
