@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from kodosumi.error import ExecutionNotFound, StoreError
 from kodosumi.events import Batch, Event, EventKind, ExecutionState, Position, new_fid
-from kodosumi.store import ExecutionStore
+from kodosumi.store import ExecutionStore, Notice
 from kodosumi.store.summary import advance
+from tests.conditions import until
 from tests.unit.store.histories import (
     FAILED,
     FINISHED,
@@ -34,10 +35,12 @@ from tests.unit.store.histories import (
     text,
 )
 
-MakeStore = Callable[[], ExecutionStore]
+MakeStore = Callable[..., ExecutionStore]
 
 UNCONCERNED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 """Each example makes a store of its own, and several classes run the same examples on purpose."""
+
+LOCK = event(EventKind.LOCK, '{"dict": {"lid": "a"}}')
 
 STEPS = st.lists(
     st.tuples(
@@ -54,7 +57,10 @@ async def ended_at(store: ExecutionStore, at: float) -> str:
 
 
 class StoreContract:
-    """Subclasses give a fixture ``make``: a function that returns an empty store with a storage of its own."""
+    """Subclasses give a fixture ``make``: a function that returns an empty store with a storage of its own.
+
+    It hands on the option ``notices``.
+    """
 
     @pytest.fixture
     async def store(self, make: MakeStore) -> AsyncIterator[ExecutionStore]:
@@ -483,6 +489,92 @@ class StoreContract:
         removed = await asyncio.gather(*(store.expire(200.0, 20) for _ in range(4)))
         assert sum(removed) + await store.expire(200.0, 20) == 12
         assert await store.count() == 0
+
+    # notices ---------------------------------------------------------------------------------------------------------
+
+    @pytest.fixture
+    async def noting(self, make: MakeStore) -> AsyncIterator[ExecutionStore]:
+        """An empty store that notes what somebody outside is to be told of."""
+        store = make(notices=True)
+        yield store
+        await store.close()
+
+    async def test_new_locks_and_the_end_are_noted_and_nothing_else(self, noting: ExecutionStore) -> None:
+        fid = await begun(noting, text("x"), LOCK, RUNNING)
+        await noting.append(fid, OWNER, [batch(2, event(EventKind.LEASE, '{"dict": {"lid": "a"}}'), LOCK)])
+        await noting.append(fid, OWNER, [batch(3, text("finished"), FINISHED, LOCK)])
+        failed = await begun(noting, event(EventKind.ERROR, "boom"), FAILED)
+
+        assert await noting.waiting_notices() == 4
+        found = sorted(await noting.notices(10, 60))
+        assert [(notice.fid, notice.seq, notice.kind) for notice in found] == [
+            (fid, 3, "lock"),
+            (fid, 6, "lock"),
+            (fid, 8, "finished"),
+            (failed, 3, "error"),
+        ]
+        assert found[0].id == f"{fid}-3" and found[0].tries == 1 and found[0].trying_s < 30
+
+    async def test_what_is_delivered_again_is_noted_once(self, noting: ExecutionStore) -> None:
+        fid = await begun(noting, LOCK)
+        await noting.append(fid, OWNER, [batch(1, STARTING, LOCK)])
+        assert await noting.waiting_notices() == 1
+        (notice,) = await noting.notices(10, 60)
+        await noting.settle_notice(notice)
+        await noting.append(fid, OWNER, [batch(1, STARTING, LOCK), batch(2, text("x"))])
+        await noting.archive(fid)
+        assert await noting.waiting_notices() == 0
+
+    async def test_many_events_at_once_are_noted_too(self, noting: ExecutionStore) -> None:
+        fid = await begun(noting, *(LOCK if number % 50 == 0 else text("x") for number in range(2, 302)))
+        assert [notice.seq for notice in sorted(await noting.notices(10, 60))] == [50, 100, 150, 200, 250, 300]
+        assert (await noting.execution(fid)).seq == 301
+
+    async def test_a_claimed_notice_is_given_to_nobody_else_until_its_lease_is_over(
+        self, noting: ExecutionStore
+    ) -> None:
+        for _ in range(12):
+            await begun(noting, LOCK)
+        claims = await asyncio.gather(*(noting.notices(5, 60) for _ in range(4)))
+        claimed = [notice.id for claim in claims for notice in claim]
+        claimed += [notice.id for notice in await noting.notices(20, 60)]
+        assert len(claimed) == len(set(claimed)) == 12
+        assert await noting.notices(5, 60) == []
+        assert await noting.waiting_notices() == 12
+
+    async def test_whoever_claims_and_dies_leaves_the_notice_to_others(self, noting: ExecutionStore) -> None:
+        await begun(noting, LOCK)
+        (first,) = await noting.notices(5, 0.0)
+        (second,) = await until(lambda: noting.notices(5, 60))
+        assert (second.id, first.tries, second.tries) == (first.id, 1, 2)
+        assert second.trying_s > 0
+
+    async def test_a_deferred_notice_comes_back_and_a_settled_one_never(self, noting: ExecutionStore) -> None:
+        await begun(noting, LOCK, LOCK)
+        soon, later = await noting.notices(5, 60)
+        await noting.defer_notice(soon, 0.0)
+        await noting.defer_notice(later, 60.0)
+        (again,) = await until(lambda: noting.notices(5, 60))
+        assert again.id == soon.id
+
+        await noting.settle_notice(again)
+        await noting.settle_notice(again)
+        await noting.defer_notice(again, 0.0)
+        assert await noting.notices(5, 60) == [] and await noting.waiting_notices() == 1
+
+    async def test_the_notices_of_a_purged_execution_go_with_it(self, noting: ExecutionStore) -> None:
+        fid, kept = await ended(noting, LOCK), await begun(noting, LOCK)
+        await noting.purge(fid)
+        (notice,) = await noting.notices(5, 60)
+        assert notice.fid == kept
+        await noting.settle_notice(Notice(fid, 2, notice.kind, 1, 0.0))
+        with pytest.raises(ExecutionNotFound):
+            await noting.execution(fid)
+
+    async def test_a_store_that_was_not_told_to_notes_nothing(self, store: ExecutionStore) -> None:
+        await ended(store, LOCK)
+        assert await store.waiting_notices() == 0 and await store.notices(5, 60) == []
+        assert await store.notices(0, 60) == []
 
     # the whole -------------------------------------------------------------------------------------------------------
 

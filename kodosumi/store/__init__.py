@@ -6,7 +6,7 @@ from importlib import import_module
 
 from ..config import Settings
 from ..error import ConfigurationError
-from .base import Appended, Execution, ExecutionChange, ExecutionStore
+from .base import Appended, Execution, ExecutionChange, ExecutionStore, Notice, NoticeKind
 
 STORES = {
     "sqlite": "kodosumi.store.sqlite:SqliteExecutionStore",
@@ -15,7 +15,16 @@ STORES = {
 }
 """Scheme of ``KODO_EXECUTION_DATABASE`` (unset: sqlite) -> class, imported when chosen."""
 
-__all__ = ["STORES", "Appended", "Execution", "ExecutionChange", "ExecutionStore", "connect_store"]
+__all__ = [
+    "STORES",
+    "Appended",
+    "Execution",
+    "ExecutionChange",
+    "ExecutionStore",
+    "Notice",
+    "NoticeKind",
+    "connect_store",
+]
 
 
 def connect_store(settings: Settings) -> ExecutionStore:

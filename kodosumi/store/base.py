@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from ..events import Batch, EventKind, ExecutionState, StoredEvent
@@ -83,8 +84,40 @@ class ExecutionChange(NamedTuple):
     modified_at: float
 
 
+class NoticeKind(StrEnum):
+    """What a notice is about: a new lock, or how a run ended."""
+
+    LOCK = "lock"
+    FINISHED = "finished"
+    ERROR = "error"
+
+
+class Notice(NamedTuple):
+    """An event that somebody outside is to be told of.
+
+    Attributes:
+        fid: the execution. seq: place of the event. kind: what it is about.
+        tries: how often it was claimed, this time included.
+        trying_s: seconds since it was claimed for the first time.
+    """
+
+    fid: str
+    seq: int
+    kind: NoticeKind
+    tries: int
+    trying_s: float
+
+    @property
+    def id(self) -> str:
+        """The same for every try, and for no other notice."""
+        return f"{self.fid}-{self.seq}"
+
+
 class ExecutionStore(Protocol):
     """Keeps executions. Every method may be called by many tasks and processes at once; none blocks the event loop.
+
+    A store that was told to note (``notices=True``) writes a :class:`Notice` of each new lock and of the end, in the
+    transaction that commits the event: whichever process dies then, the notice waits until it is settled.
 
     Any method raises ``StoreUnavailable`` with the reason when the store can't be used now (disk full, down);
     what was not committed then has left no trace, and calling again later is safe.
@@ -194,6 +227,29 @@ class ExecutionStore(Protocol):
 
     async def archived(self, older_than: float) -> list[Execution]:
         """Archived executions whose last change is before ``older_than`` (seconds since the epoch)."""
+        ...
+
+    async def notices(self, limit: int, lease_s: float) -> list[Notice]:
+        """Claims notices that are due, those first that have waited longest: nobody else gets them meanwhile.
+
+        One that is neither settled nor deferred is due again when its lease is over. Also gives what was noted
+        earlier by a store that was told to.
+
+        Args:
+            limit: notices at most. lease_s: seconds for which they are this caller's alone.
+        """
+        ...
+
+    async def settle_notice(self, notice: Notice) -> None:
+        """Forgets a notice; idempotent. Those of a purged execution are forgotten with it."""
+        ...
+
+    async def defer_notice(self, notice: Notice, pause_s: float) -> None:
+        """Makes a notice due again in so many seconds; one that was settled meanwhile stays settled."""
+        ...
+
+    async def waiting_notices(self) -> int:
+        """How many notices are not settled."""
         ...
 
     async def check(self) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from ..config import Settings
 from ..error import ExecutionNotFound, StoreError
 from ..events import Batch, EventKind, Position, StoredEvent
-from .base import Appended, Execution, ExecutionChange
-from .summary import advance, clean, final_excerpt, search_text, unseen
+from .base import Appended, Execution, ExecutionChange, Notice, NoticeKind
+from .summary import advance, clean, final_excerpt, noticed, search_text, unseen
 
 _SMALLEST_STEP_S = 1e-6
 
@@ -31,17 +31,33 @@ class _Record:
         return query in search_text(self.execution, self.final).casefold()
 
 
-class MemoryExecutionStore:
-    """See :class:`~kodosumi.store.base.ExecutionStore`."""
+@dataclass(slots=True)
+class _Waiting:
+    """What is kept of a notice beside its key."""
 
-    def __init__(self) -> None:
+    kind: NoticeKind
+    due_at: float
+    tries: int = 0
+    tried_at: float | None = None
+
+
+class MemoryExecutionStore:
+    """See :class:`~kodosumi.store.base.ExecutionStore`.
+
+    Args:
+        notices: note what somebody outside is to be told of.
+    """
+
+    def __init__(self, *, notices: bool = False) -> None:
         self._records: dict[str, _Record] = {}
         self._clock = 0.0
+        self._notes = notices
+        self._waiting: dict[tuple[str, int], _Waiting] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MemoryExecutionStore:
-        """A new, empty store; no setting concerns it."""
-        return cls()
+        """A new, empty store."""
+        return cls(notices=settings.webhook_url is not None)
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         record = self._records.get(fid) or _Record(Execution(fid, username))
@@ -140,6 +156,28 @@ class MemoryExecutionStore:
             if record.execution.archived and not record.purged and record.modified_at < older_than
         ]
 
+    async def notices(self, limit: int, lease_s: float) -> list[Notice]:
+        now = time.time()
+        due = [(key, waiting) for key, waiting in self._waiting.items() if waiting.due_at <= now]
+        due.sort(key=lambda pair: pair[1].due_at)
+        claimed = []
+        for (fid, seq), waiting in due[: max(limit, 0)]:
+            waiting.due_at, waiting.tries = now + lease_s, waiting.tries + 1
+            waiting.tried_at = now if waiting.tried_at is None else waiting.tried_at
+            claimed.append(Notice(fid, seq, waiting.kind, waiting.tries, now - waiting.tried_at))
+        return claimed
+
+    async def settle_notice(self, notice: Notice) -> None:
+        self._waiting.pop((notice.fid, notice.seq), None)
+
+    async def defer_notice(self, notice: Notice, pause_s: float) -> None:
+        waiting = self._waiting.get((notice.fid, notice.seq))
+        if waiting is not None:
+            waiting.due_at = time.time() + pause_s
+
+    async def waiting_notices(self) -> int:
+        return len(self._waiting)
+
     async def check(self) -> None:
         """Memory can always be written."""
 
@@ -157,6 +195,7 @@ class MemoryExecutionStore:
         # what is left lets readers see that it went away, and keeps late copies of its events out
         record.execution = Execution(execution.fid, execution.username, execution.state, archived=True)
         record.events, record.final, record.purged = [], "", True
+        self._waiting = {key: waiting for key, waiting in self._waiting.items() if key[0] != execution.fid}
         self._touch(record)
 
     def _of(self, username: str | None) -> Iterable[_Record]:
@@ -167,6 +206,9 @@ class MemoryExecutionStore:
         first = len(record.events) + 1
         record.events.extend(StoredEvent(seq, *event) for seq, event in enumerate(events, first))
         record.final = final_excerpt(events, record.final)
+        if self._notes:
+            now, fid = time.time(), record.execution.fid
+            self._waiting.update({(fid, seq): _Waiting(kind, now) for seq, kind in noticed(events, first - 1)})
 
     def _touch(self, record: _Record) -> None:
         self._clock = max(time.time(), self._clock + _SMALLEST_STEP_S)

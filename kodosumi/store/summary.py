@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..events import Batch, Event, EventKind, ExecutionState, Position, StoredEvent, parsed_json, storable
-from .base import MAX_SUMMARY_CHARS, Execution
+from .base import MAX_SUMMARY_CHARS, Execution, NoticeKind
 
 MAX_EXCERPT_CHARS = 3_000
 """Longest part of inputs, and of a result, that can be found by a search."""
@@ -122,6 +122,21 @@ def unseen(batches: Sequence[Batch], position: Position | None) -> list[Batch]:
             fresh.append(batch)
             position = batch.position
     return fresh
+
+
+def noticed(events: Iterable[Event], after: int) -> list[tuple[int, NoticeKind]]:
+    """Which of these events somebody outside is to be told of: their places, and what they are about.
+
+    Args:
+        events: as they are stored. after: the place before the first of them.
+    """
+    found = []
+    for seq, event in enumerate(events, after + 1):
+        if event.kind == EventKind.LOCK:
+            found.append((seq, NoticeKind.LOCK))
+        elif event.ends_execution:
+            found.append((seq, NoticeKind(event.payload)))
+    return found
 
 
 def final_excerpt(events: Iterable[Event | StoredEvent], before: str = "") -> str:

@@ -76,6 +76,20 @@ execution_details = Table(
     Column("search", Text, nullable=False, comment="what a search looks into, case folded"),
 )
 
+execution_notices = Table(
+    "execution_notices",
+    metadata,
+    # What somebody outside is still to be told of: short rows, few at a time.
+    Column("fid", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="place of the event"),
+    Column("kind", Text, nullable=False, comment="lock, finished or error"),
+    Column("due_at", Double, nullable=False, comment="the server's clock, seconds: nobody tries before"),
+    Column("tries", BigInteger, nullable=False, server_default="0"),
+    Column("tried_at", Double, comment="the server's clock at the first try"),
+    PrimaryKeyConstraint("fid", "seq", name="pk_execution_notices"),
+    Index("ix_execution_notices_due", "due_at"),
+)
+
 execution_tally = Table(
     "execution_tally",
     metadata,

@@ -15,6 +15,7 @@ from ...error import StoreError, StoreUnavailable
 from ...events import Batch
 from ...postgres import Connection
 from ..base import Appended, Execution
+from ..summary import noticed
 from . import statements
 from .pool import Pool
 from .rows import Record, Step, detail_values, event_values, progress_values, record_of, step
@@ -35,11 +36,12 @@ class Appender:
     """Commits batches.
 
     Args:
-        pool: connections.
+        pool: connections. notices: note what somebody outside is to be told of.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, notices: bool = False) -> None:
         self._pool = pool
+        self._notes = notices
         self._known: OrderedDict[str, Record] = OrderedDict()
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
@@ -58,7 +60,7 @@ class Appender:
 
     async def _written(self, planned: Step) -> bool:
         async def job(connection: Connection) -> bool:
-            return await _write(connection, planned)
+            return await _write(connection, planned, self._notes)
 
         return await self._pool.run(job, transaction=len(planned.events) > INLINE_EVENTS)
 
@@ -69,7 +71,7 @@ class Appender:
             row = await connection.fetchrow(statements.RECORD_LOCKED, fid)
             record = record_of(row) if row else Record(Execution(fid, username))
             planned = None if record.purged else step(record, batches)
-            if planned is not None and not await _write(connection, planned):
+            if planned is not None and not await _write(connection, planned, self._notes):
                 return None
             return planned, record
 
@@ -105,15 +107,17 @@ class Appender:
             logger.warning("counts of executions are not added up now: %s", exc)
 
 
-async def _write(connection: Connection, planned: Step) -> bool:
+async def _write(connection: Connection, planned: Step, notes: bool) -> bool:
     """Whether the step was written; False when it builds on what is no longer so."""
     before, after, events = planned.before, planned.after, planned.events
     inline = 0 < len(events) <= INLINE_EVENTS
+    notices = noticed(events, before.execution.seq) if notes else []
     text = statements.write(
         new=planned.is_new,
         listed=before.execution.seq == 0 < after.execution.seq and not after.execution.archived,
         details=planned.details_changed,
         events=inline,
+        notices=bool(notices),
     )
     first = before.execution.seq + 1
     owner = after.execution.username
@@ -122,6 +126,8 @@ async def _write(connection: Connection, planned: Step) -> bool:
         values += detail_values(after)
     if inline:
         values += event_values(first, events)
+    if notices:
+        values += [[seq for seq, _ in notices], [kind.value for _, kind in notices]]
     if not await connection.fetchval(text, *values):
         return False
     if events and not inline:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ...events import Batch, Event, EventKind, ExecutionState, Position, StoredEvent
-from ..base import Execution, ExecutionChange
+from ..base import Execution, ExecutionChange, Notice, NoticeKind
 from ..summary import advance, clean, final_excerpt, search_text, unseen
 
 Row: TypeAlias = Mapping[Any, Any]
@@ -149,6 +149,11 @@ def execution_of(row: Row) -> Execution:
 def changes_of(rows: Iterable[Row]) -> list[ExecutionChange]:
     """Changes with the moments at which they were noticed."""
     return [ExecutionChange(execution_of(row), row["modified_at"]) for row in rows]
+
+
+def notices_of(rows: Iterable[Row]) -> list[Notice]:
+    """Notices of rows ``fid, seq, kind, tries, trying_s``."""
+    return [Notice(fid, seq, NoticeKind(kind), tries, trying_s) for fid, seq, kind, tries, trying_s in rows]
 
 
 def events_of(rows: Iterable[Row]) -> list[StoredEvent]:

@@ -35,15 +35,15 @@ class Query(NamedTuple):
 
 
 @functools.cache
-def write(*, new: bool, listed: bool, details: bool, events: bool) -> str:
+def write(*, new: bool, listed: bool, details: bool, events: bool, notices: bool = False) -> str:
     """One append; gives how many executions were written: 0 when another process was first.
 
-    Parameters: ``fid``; the owner when it is new, else the version it must have; ``PROGRESS``; then ``DETAILS`` and the
-    columns of the events, each when asked for.
+    Parameters: ``fid``; the owner when it is new, else the version it must have; ``PROGRESS``; then ``DETAILS``, the
+    columns of the events, places and kinds of notices, each when asked for.
 
     Args:
         new: the execution has no row yet. listed: it is in the lists from now on.
-        details: write the large row. events: store events given as arrays.
+        details: write the large row. events: store events given as arrays. notices: note some of the events.
     """
     progress = _marks(3, PROGRESS)
     first = 3 + len(PROGRESS)
@@ -56,6 +56,12 @@ def write(*, new: bool, listed: bool, details: bool, events: bool) -> str:
             f"""kept AS (INSERT INTO execution_events ({", ".join(EVENT_COLUMNS)})
             SELECT given.*, moved.fid, moved.username FROM moved, unnest(
             ${first}::bigint[], ${first + 1}::float8[], ${first + 2}::text[], ${first + 3}::text[]) AS given)"""
+        )
+        first += 4
+    if notices:
+        parts.append(
+            f"""noted AS (INSERT INTO execution_notices (fid, seq, kind, due_at)
+            SELECT moved.fid, given.*, {_NOW} FROM moved, unnest(${first}::bigint[], ${first + 1}::text[]) AS given)"""
         )
     if listed:
         parts.append("counted AS (INSERT INTO execution_tally (username, listed) SELECT username, 1 FROM moved)")
@@ -115,6 +121,7 @@ PURGE = f"""
         FROM chosen WHERE e.fid = chosen.fid
         RETURNING e.fid, e.username, e.seq, NOT chosen.archived AND e.seq > 0 AS listed),
     untold AS (DELETE FROM execution_details WHERE fid IN (SELECT fid FROM gone)),
+    unnoted AS (DELETE FROM execution_notices WHERE fid IN (SELECT fid FROM gone)),
     counted AS (INSERT INTO execution_tally (username, listed)
         SELECT username, -count(*) FROM gone WHERE listed GROUP BY username)
     SELECT fid, seq FROM gone"""
@@ -142,6 +149,22 @@ FORGET = f"""
     DELETE FROM executions WHERE fid IN (SELECT fid FROM executions
         WHERE archived AND purged AND seq = 0 AND modified_at < {_NOW} - $1::float8
         LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
+
+# noticing ----------------------------------------------------------------------------------------------------------
+
+CLAIM_NOTICES = f"""
+    WITH due AS (SELECT fid, seq FROM execution_notices WHERE due_at <= {_NOW} ORDER BY due_at LIMIT $1
+        FOR UPDATE SKIP LOCKED)
+    UPDATE execution_notices n SET due_at = {_NOW} + $2::float8, tries = n.tries + 1,
+        tried_at = coalesce(n.tried_at, {_NOW})
+    FROM due WHERE n.fid = due.fid AND n.seq = due.seq
+    RETURNING n.fid, n.seq, n.kind, n.tries, greatest(0, {_NOW} - n.tried_at) AS trying_s"""
+
+SETTLE_NOTICE = "DELETE FROM execution_notices WHERE fid = $1 AND seq = $2"
+
+DEFER_NOTICE = f"UPDATE execution_notices SET due_at = {_NOW} + $3::float8 WHERE fid = $1 AND seq = $2"
+
+WAITING_NOTICES = "SELECT count(*) FROM execution_notices"
 
 # reading -----------------------------------------------------------------------------------------------------------
 

@@ -14,11 +14,11 @@ from ...config import Settings
 from ...error import ConfigurationError, ExecutionNotFound
 from ...events import Batch, EventKind, StoredEvent, storable
 from ...postgres import Connection
-from ..base import Appended, Execution, ExecutionChange
+from ..base import Appended, Execution, ExecutionChange, Notice
 from . import removal, statements
 from .appending import Appender
 from .pool import SETTINGS_NAME, Pool
-from .rows import changes_of, events_of, execution_of
+from .rows import changes_of, events_of, execution_of, notices_of
 
 _MAX_ROWS = 100_000
 _MAX_SEQ = 2**62
@@ -34,13 +34,20 @@ class PostgresExecutionStore:
         pool_size: connections at most.
         timeout_s: longest time of a statement, a wait for a lock, or an idle transaction, seconds.
         connect_timeout_s: longest wait for a connection, seconds.
+        notices: note what somebody outside is to be told of.
 
     Raises:
         ConfigurationError: the URL cannot be read, or the driver is missing.
     """
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, timeout_s: float = 30.0, connect_timeout_s: float = 10.0
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        timeout_s: float = 30.0,
+        connect_timeout_s: float = 10.0,
+        notices: bool = False,
     ) -> None:
         postgres.driver(SETTINGS_NAME)
         try:
@@ -49,7 +56,7 @@ class PostgresExecutionStore:
             raise ConfigurationError(f"{SETTINGS_NAME}: {exc}") from None
         self._timeout_s = timeout_s
         self._pool = Pool(url, size=pool_size, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
-        self._appender = Appender(self._pool)
+        self._appender = Appender(self._pool, notices=notices)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> PostgresExecutionStore:
@@ -59,6 +66,7 @@ class PostgresExecutionStore:
             pool_size=settings.database_pool_size,
             timeout_s=settings.database_timeout,
             connect_timeout_s=settings.database_connect_timeout,
+            notices=settings.webhook_url is not None,
         )
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
@@ -136,6 +144,18 @@ class PostgresExecutionStore:
 
     async def archived(self, older_than: float) -> list[Execution]:
         return [execution_of(row) for row in await self._rows(statements.ARCHIVED, older_than)]
+
+    async def notices(self, limit: int, lease_s: float) -> list[Notice]:
+        return notices_of(await self._rows(statements.CLAIM_NOTICES, _count(limit), lease_s))
+
+    async def settle_notice(self, notice: Notice) -> None:
+        await self._rows(statements.SETTLE_NOTICE, storable(notice.fid), notice.seq)
+
+    async def defer_notice(self, notice: Notice, pause_s: float) -> None:
+        await self._rows(statements.DEFER_NOTICE, storable(notice.fid), notice.seq, pause_s)
+
+    async def waiting_notices(self) -> int:
+        return int((await self._rows(statements.WAITING_NOTICES))[0][0])
 
     async def check(self) -> None:
         # each committed by itself: what is not committed proves nothing

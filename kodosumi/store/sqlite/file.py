@@ -18,7 +18,7 @@ from typing import Any
 
 from ...events import Batch, Event, EventKind, ExecutionState, Position, StoredEvent
 from ..base import Appended, Execution
-from ..summary import advance, clean, final_excerpt, unseen
+from ..summary import advance, clean, final_excerpt, noticed, unseen
 from .connection import connect, inode_of, transaction, translated
 
 _SCHEMA = (
@@ -33,6 +33,9 @@ _SCHEMA = (
         one INTEGER PRIMARY KEY CHECK (one = 1), meta TEXT NOT NULL, inputs TEXT NOT NULL, error TEXT,
         final TEXT NOT NULL)""",
 )
+_NOTICES = "CREATE TABLE IF NOT EXISTS notice (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL)"
+"""What somebody outside is still to be told of; made with the first notice."""
+
 _PAGE_EVENTS = 5_000
 
 
@@ -47,6 +50,7 @@ class Record:
         version: rises with every write; 0: never written by us.
         summary_version: ``version`` of the last write that changed meta, inputs, error, result or state.
         modified_at: time of the last write, seconds since the epoch.
+        notices: place and kind of every notice that is not settled, for the index; filled where the index is told.
     """
 
     execution: Execution
@@ -55,6 +59,7 @@ class Record:
     version: int = 0
     summary_version: int = 0
     modified_at: float = 0.0
+    notices: tuple[tuple[int, str], ...] = ()
 
 
 class ExecutionFile:
@@ -62,10 +67,12 @@ class ExecutionFile:
 
     Args:
         path: the file. fid: the execution. username: its owner, the name of the folder above.
+        notices: note what somebody outside is to be told of.
     """
 
-    def __init__(self, path: Path, fid: str, username: str) -> None:
+    def __init__(self, path: Path, fid: str, username: str, *, notices: bool = False) -> None:
         self.path = path
+        self._notes = notices
         self.lock = threading.Lock()
         self.users = 0
         self.indexed_version = -1
@@ -89,9 +96,14 @@ class ExecutionFile:
                 if fresh:
                     self._insert(connection, before.execution.seq, events[:stored])
                     self._write(connection, before, after)
+                if self._notes:
+                    self._note(connection, noticed(events[:stored], before.execution.seq))
+                # all that wait, not the new ones alone: a process may have died before it told the index
+                waiting = _notices(connection) if self._notes else ()
             self._cached = after
         execution = after.execution
-        return Appended(execution.seq, stored, len(events) - stored, execution.state), after
+        appended = Appended(execution.seq, stored, len(events) - stored, execution.state)
+        return appended, replace(after, notices=waiting)
 
     def archive(self) -> Record:
         """Marks the execution as hidden; idempotent."""
@@ -103,8 +115,16 @@ class ExecutionFile:
                 if not before.execution.archived:
                     after = _touched(replace(before, execution=replace(before.execution, archived=True)), before)
                     self._write(connection, before, after)
+                waiting = _notices(connection)
             self._cached = after
-        return after
+        return replace(after, notices=waiting)
+
+    def settle(self, seq: int) -> None:
+        """Forgets a notice; a file that isn't there, or has none, stays as it is."""
+        with translated(self.path):
+            connection = self._readable()
+            if connection is not None and _has_table(connection, "notice"):
+                connection.execute("DELETE FROM notice WHERE seq = ?", (seq,))
 
     def record(self) -> Record:
         """What the file says; an empty record when there is none or nothing was committed to it."""
@@ -116,9 +136,10 @@ class ExecutionFile:
             connection.execute("BEGIN")
             try:
                 self._cached = self._read(connection)
+                waiting = _notices(connection)
             finally:
                 connection.execute("COMMIT")
-            return self._cached
+            return replace(self._cached, notices=waiting)
 
     def events(self, after: int, limit: int, kinds: Collection[EventKind] | None) -> list[StoredEvent]:
         """A page of events behind ``after``."""
@@ -237,6 +258,11 @@ class ExecutionFile:
             [(seq + n, event.timestamp, event.kind.value, event.payload) for n, event in enumerate(events, 1)],
         )
 
+    def _note(self, connection: sqlite3.Connection, found: Sequence[tuple[int, str]]) -> None:
+        if found:
+            connection.execute(_NOTICES)
+            connection.executemany("INSERT OR IGNORE INTO notice (seq, kind) VALUES (?, ?)", found)
+
     def _write(self, connection: sqlite3.Connection, before: Record, after: Record) -> None:
         execution, position = after.execution, after.position
         connection.execute(
@@ -283,6 +309,12 @@ def _large_part(record: Record) -> tuple[object, ...]:
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone()
     return found is not None
+
+
+def _notices(connection: sqlite3.Connection) -> tuple[tuple[int, str], ...]:
+    if not _has_table(connection, "notice"):
+        return ()
+    return tuple(connection.execute("SELECT seq, kind FROM notice ORDER BY seq").fetchall())
 
 
 def _stored(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[StoredEvent]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...events import ExecutionState
-from ..base import Execution, ExecutionChange
+from ..base import Execution, ExecutionChange, Notice, NoticeKind
 from ..summary import search_text
 from . import schema
 from .connection import connect, transaction, translated
@@ -76,7 +76,7 @@ class Index:
         details = _details(record) if whole else {}
         with self._transaction() as connection:
             values["modified_at"] = _tick(connection)
-            connection.execute(schema.PUT_EXECUTION, values)
+            _put(connection, record, values)
             if whole:
                 connection.execute(schema.PUT_DETAIL, details)
 
@@ -86,7 +86,7 @@ class Index:
             for record in records:
                 values = _values(record)
                 values["modified_at"] = _free_moment(connection, record.modified_at)
-                connection.execute(schema.PUT_EXECUTION, values)
+                _put(connection, record, values)
                 connection.execute(schema.PUT_DETAIL, _details(record))
 
     def mark_purged(self, fid: str) -> None:
@@ -94,6 +94,7 @@ class Index:
         with self._transaction() as connection:
             now = _tick(connection)
             connection.execute("DELETE FROM detail WHERE id = (SELECT id FROM execution WHERE fid = ?)", (fid,))
+            connection.execute("DELETE FROM notice WHERE fid = ?", (fid,))
             connection.execute(
                 "UPDATE execution SET purged = 1, archived = 1, listed = 0, live = 0, modified_at = ? WHERE fid = ?",
                 (now, fid),
@@ -121,6 +122,36 @@ class Index:
         """Writes something small."""
         with self._transaction() as connection:
             connection.execute("REPLACE INTO probe VALUES (1, ?)", (time.time(),))
+
+    def claim_notices(self, limit: int, lease_s: float) -> list[Notice]:
+        """Claims notices that are due. See the store's contract."""
+        now = time.time()
+        # a look first: whoever only sweeps needs no write
+        if not self._rows(schema.DUE_NOTICES, (now, min(limit, 1))):
+            return []
+        with self._transaction() as connection:
+            rows = connection.execute(schema.DUE_NOTICES, (now, limit)).fetchall()
+            claims = [(now + lease_s, now, fid, seq) for fid, seq, *_ in rows]
+            connection.executemany(schema.CLAIM_NOTICE, claims)
+        return [
+            Notice(fid, seq, NoticeKind(kind), tries + 1, 0.0 if tried_at is None else max(0.0, now - tried_at))
+            for fid, seq, kind, tries, tried_at in rows
+        ]
+
+    def settle_notice(self, notice: Notice) -> None:
+        """Forgets a notice."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM notice WHERE fid = ? AND seq = ?", (notice.fid, notice.seq))
+
+    def defer_notice(self, notice: Notice, pause_s: float) -> None:
+        """Makes a notice due again in so many seconds."""
+        values = (time.time() + pause_s, notice.fid, notice.seq)
+        with self._transaction() as connection:
+            connection.execute("UPDATE notice SET due_at = ? WHERE fid = ? AND seq = ?", values)
+
+    def waiting_notices(self) -> int:
+        """How many notices are not settled."""
+        return int(self._rows("SELECT count(*) FROM notice", ())[0][0])
 
     def note_folder(self, username: str, mtime_ns: int) -> None:
         """Remembers when a user's folder was compared with the index."""
@@ -267,6 +298,13 @@ class Index:
             self._local.connection = connection
             self._connections.append(connection)
         return connection
+
+
+def _put(connection: sqlite3.Connection, record: Record, values: dict[str, Any]) -> None:
+    """Writes the row; its notices when the row was behind: else they are here, or were here and are settled."""
+    if connection.execute(schema.PUT_EXECUTION, values).rowcount and record.notices:
+        now, fid = time.time(), record.execution.fid
+        connection.executemany(schema.INSERT_NOTICE, [(fid, seq, kind, now) for seq, kind in record.notices])
 
 
 def _listed(username: str | None, before: str | None, after: str | None) -> tuple[str, list[Any]]:

@@ -112,6 +112,10 @@ class IndexKeeper:
                         connection.execute(statement)
             elif version != schema.VERSION:
                 raise DamagedFile(self._path, f"its version is {version}, not {schema.VERSION}")
+            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notice_due'").fetchone():
+                with transaction(connection):
+                    for statement in schema.NOTICES:
+                        connection.execute(statement)
 
     def _mended(self, index: Index) -> Index:
         """The index brought up to the files as far as possible; a new one when it turns out to be damaged."""

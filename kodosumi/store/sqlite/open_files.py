@@ -24,10 +24,12 @@ class OpenFiles:
 
     Args:
         exec_dir: folder of all executions. max_open: files kept open while nobody uses them.
+        notices: see :class:`ExecutionFile`.
     """
 
-    def __init__(self, exec_dir: Path, max_open: int = MAX_OPEN) -> None:
+    def __init__(self, exec_dir: Path, max_open: int = MAX_OPEN, *, notices: bool = False) -> None:
         self._exec_dir = exec_dir
+        self._notes = notices
         self._max_open = max_open
         self._files: OrderedDict[tuple[str, str], ExecutionFile] = OrderedDict()
         self._lock = threading.Lock()
@@ -60,7 +62,7 @@ class OpenFiles:
             file = self._files.get(key)
             if file is None:
                 path = folder_of(self._exec_dir, username, fid) / DATABASE
-                file = self._files[key] = ExecutionFile(path, fid, username)
+                file = self._files[key] = ExecutionFile(path, fid, username, notices=self._notes)
             self._files.move_to_end(key)
             file.users += 1
             return file

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 VERSION = 2
 
+NOTICES = (
+    """CREATE TABLE IF NOT EXISTS notice (
+        fid TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, due_at REAL NOT NULL,
+        tries INTEGER NOT NULL DEFAULT 0, tried_at REAL, PRIMARY KEY (fid, seq)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS notice_due ON notice (due_at)",
+)
+"""Younger than the rest of its version: it's added where it is absent, so that nothing need be made anew."""
+
 SCHEMA = (
     """CREATE TABLE execution (
         id INTEGER PRIMARY KEY, fid TEXT NOT NULL UNIQUE, username TEXT NOT NULL, version INTEGER NOT NULL,
@@ -49,6 +57,7 @@ SCHEMA = (
     # when the folder of a user was last compared with the index
     "CREATE TABLE folder (username TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE probe (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL)",
+    *NOTICES,
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -74,6 +83,13 @@ PUT_DETAIL = """
     ON CONFLICT (id) DO UPDATE SET version = :summary_version, ended = :ended, meta = :meta, search = :search,
         error = :error, inputs = :inputs
     WHERE version < :summary_version"""
+
+INSERT_NOTICE = "INSERT OR IGNORE INTO notice (fid, seq, kind, due_at) VALUES (?, ?, ?, ?)"
+
+DUE_NOTICES = "SELECT fid, seq, kind, tries, tried_at FROM notice WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+
+CLAIM_NOTICE = """
+    UPDATE notice SET due_at = ?, tries = tries + 1, tried_at = coalesce(tried_at, ?) WHERE fid = ? AND seq = ?"""
 
 COLUMNS = """execution.fid, username, state, seq, started_at, finished_at, changed_at,
     coalesce(meta, '{}'), coalesce(inputs, ''), error, locks, archived, modified_at"""

@@ -16,7 +16,7 @@ from typing import TypeVar
 from ...config import Settings
 from ...error import ExecutionNotFound, StoreError, StoreUnavailable
 from ...events import Batch, EventKind, ExecutionState, StoredEvent, storable
-from ..base import Appended, Execution, ExecutionChange
+from ..base import Appended, Execution, ExecutionChange, Notice
 from .connection import DamagedFile, translated
 from .file import ExecutionFile, Record
 from .index import Index, Owner
@@ -37,19 +37,19 @@ class SqliteExecutionStore:
     """See :class:`~kodosumi.store.base.ExecutionStore`. Making one touches nothing on disk; the first write does.
 
     Args:
-        exec_dir: folder of all executions.
+        exec_dir: folder of all executions. notices: note what somebody outside is to be told of.
     """
 
-    def __init__(self, exec_dir: Path) -> None:
+    def __init__(self, exec_dir: Path, *, notices: bool = False) -> None:
         self._exec_dir = exec_dir.absolute()
-        self._files = OpenFiles(self._exec_dir)
+        self._files = OpenFiles(self._exec_dir, notices=notices)
         self._keeper = IndexKeeper(self._exec_dir)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kodosumi-store")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> SqliteExecutionStore:
         """The store under ``KODO_EXEC_DIR``."""
-        return cls(settings.exec_dir)
+        return cls(settings.exec_dir, notices=settings.webhook_url is not None)
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         return await self._work(self._append, fid, username, batches)
@@ -102,6 +102,19 @@ class SqliteExecutionStore:
 
     async def archived(self, older_than: float) -> list[Execution]:
         return await self._work(self._read, lambda index: index.archived(older_than), [])
+
+    async def notices(self, limit: int, lease_s: float) -> list[Notice]:
+        rows = _rows(limit)
+        return await self._work(self._read, lambda index: index.claim_notices(rows, lease_s), [])
+
+    async def settle_notice(self, notice: Notice) -> None:
+        await self._work(self._settle_notice, notice)
+
+    async def defer_notice(self, notice: Notice, pause_s: float) -> None:
+        await self._work(self._read, lambda index: index.defer_notice(notice, pause_s), None)
+
+    async def waiting_notices(self) -> int:
+        return await self._work(self._read, lambda index: index.waiting_notices(), 0)
 
     async def check(self) -> None:
         await self._work(self._check)
@@ -181,6 +194,16 @@ class SqliteExecutionStore:
             file.close()
             remove_folder(folder)
         self._write(lambda index: index.forget_purged())
+
+    def _settle_notice(self, notice: Notice) -> None:
+        owner = self._read(lambda index: index.owner(notice.fid), None)
+        if owner is not None and not owner.purged:
+            # held until the index knows, so that no append of ours tells it of the notice again
+            with self._files.use(owner.username, notice.fid) as file:
+                file.settle(notice.seq)
+                self._read(lambda index: index.settle_notice(notice), None)
+            return
+        self._read(lambda index: index.settle_notice(notice), None)
 
     def _expire(self, before: float, limit: int) -> int:
         with self._keeper.removing() as alone:

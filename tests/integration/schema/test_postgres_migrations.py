@@ -132,6 +132,29 @@ async def test_an_upgrade_with_data_keeps_it(settings: Settings, postgres_server
     assert postgres_server.execute("SELECT fid, username FROM executions", name) == [("1", "u")]
 
 
+async def test_a_database_of_the_previous_revision_keeps_its_executions_and_notes_from_then_on(
+    settings: Settings, postgres_server: PostgresServer, name: str
+) -> None:
+    execution = schema.database_of(settings, "execution")
+    await schema.upgrade(execution, "0001")
+    assert (await schema.current(execution)).standing is schema.Standing.BEHIND
+    postgres_server.execute(INSERT.format(fid="1", user="u", seq=1), name)
+    before = layout(postgres_server, name)
+    noting = settings.model_copy(update={"webhook_url": "http://localhost:9/hook"})
+    lock = Batch(Position(1, 1), [Event(EventKind.LOCK, 1.0, "{}")])
+
+    for _ in range(2):
+        await schema.upgrade(execution)
+        store = connect_store(noting)
+        assert await store.waiting_notices() == 0
+        await store.append(new_fid(), "u", [lock])
+        assert await store.waiting_notices() == 1
+        await store.close()
+        await schema.downgrade(execution, "0001")
+        assert layout(postgres_server, name) == before
+    assert len(postgres_server.execute("SELECT fid FROM executions", name)) == 3
+
+
 async def test_eight_processes_that_upgrade_at_once_upgrade_once(
     url: str, tmp_path: Path, postgres_server: PostgresServer, name: str
 ) -> None:

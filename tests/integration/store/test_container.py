@@ -13,6 +13,7 @@ from kodosumi.config import Settings
 from kodosumi.postgres import dsn_of
 from kodosumi.store import ExecutionStore
 from kodosumi.store.postgres import PostgresExecutionStore
+from tests.integration.store.test_postgresql_store import TABLES
 from tests.servers.containers import postgres_container
 from tests.store_contract import MakeStore, StoreContract
 
@@ -29,10 +30,10 @@ def url() -> Iterator[str]:
 class TestPostgresqlStoreInAContainer(StoreContract):
     @pytest.fixture
     def make(self, url: str) -> MakeStore:
-        def make() -> ExecutionStore:
+        def make(**options: bool) -> ExecutionStore:
             with psycopg.connect(dsn_of(url)) as connection:
-                for table in ("execution_events", "execution_details", "execution_tally", "executions"):
+                for table in TABLES:
                     connection.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
-            return PostgresExecutionStore(url)
+            return PostgresExecutionStore(url, **options)
 
         return make

@@ -46,9 +46,9 @@ def bouncer_url(postgres_server: PostgresServer, bouncer: PgBouncer, database: s
 class TestBehindPgbouncer(StoreContract):
     @pytest.fixture
     def make(self, postgres_server: PostgresServer, bouncer: PgBouncer, database: str) -> MakeStore:
-        def make() -> ExecutionStore:
+        def make(**options: bool) -> ExecutionStore:
             empty(postgres_server, database)
-            return PostgresExecutionStore(postgres_server.url(database, port=bouncer.port))
+            return PostgresExecutionStore(postgres_server.url(database, port=bouncer.port), **options)
 
         return make
 

@@ -11,6 +11,8 @@ from kodosumi.store.postgres import PostgresExecutionStore
 from tests.servers.postgres import PostgresServer
 from tests.store_contract import MakeStore, StoreContract
 
+TABLES = ("execution_notices", "execution_events", "execution_details", "execution_tally", "executions")
+
 
 @pytest.fixture(scope="module")
 def database(postgres_server: PostgresServer) -> Iterator[str]:
@@ -23,9 +25,9 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
 class TestPostgresqlStore(StoreContract):
     @pytest.fixture
     def make(self, postgres_server: PostgresServer, database: str) -> MakeStore:
-        def make() -> ExecutionStore:
+        def make(**options: bool) -> ExecutionStore:
             empty(postgres_server, database)
-            return PostgresExecutionStore(postgres_server.url(database))
+            return PostgresExecutionStore(postgres_server.url(database), **options)
 
         return make
 
@@ -33,5 +35,5 @@ class TestPostgresqlStore(StoreContract):
 def empty(server: PostgresServer, database: str) -> None:
     """Removes all rows of our tables."""
     with server.connected(database) as connection, connection.transaction():
-        for table in ("execution_events", "execution_details", "execution_tally", "executions"):
+        for table in TABLES:
             connection.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ class TestSqliteStore(StoreContract):
     def make(self, tmp_path: Path) -> MakeStore:
         folders = count()
 
-        def make() -> ExecutionStore:
-            return SqliteExecutionStore(tmp_path / f"execution{next(folders)}")
+        def make(**options: bool) -> ExecutionStore:
+            return SqliteExecutionStore(tmp_path / f"execution{next(folders)}", **options)
 
         return make
