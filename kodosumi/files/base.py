@@ -130,6 +130,16 @@ class FileStore(Protocol):
         """
         ...
 
+    def mark(self) -> str:
+        """What the file :data:`MARK` in ``local("")`` holds; "" for a store that isn't local.
+
+        The first use makes the file, later ones touch nothing.
+
+        Raises:
+            FilesUnavailable: it can't be made or read.
+        """
+        ...
+
     async def check(self) -> None:
         """Proves that the storage can be written, by writing and removing something small."""
         ...

@@ -107,11 +107,6 @@ class LocalFileStore:
         await asyncio.to_thread(self._threads.shutdown, wait=True)
 
     def mark(self) -> str:
-        """The text that marks this store's folder, see :data:`~kodosumi.files.base.MARK`; made with the first use.
-
-        Raises:
-            FilesUnavailable: it can't be read or made.
-        """
         if not self._mark:
             with translated(str(self._root / MARK), writing=True):
                 self._mark = _marked(self._root)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
-from .base import PIECE_BYTES, FileStore
+from .base import PIECE_BYTES, FileStore, FileStream
+
+_AHEAD = 4
+"""Files that are opened before it's their turn: where each costs a request, the requests overlap."""
 
 
 async def gathered(content: AsyncIterable[bytes], size_bytes: int = PIECE_BYTES) -> AsyncIterator[bytes]:
@@ -28,12 +33,30 @@ async def chained(source: FileStore, keys: Sequence[str]) -> AsyncIterator[bytes
     """The content of files of a store, one after the other.
 
     Raises:
-        FileMissing: one isn't there, once it's its turn.
+        FileMissing: one isn't there.
     """
-    for key in keys:
-        stream = await source.read(key)
-        try:
+    opening: deque[asyncio.Task[FileStream]] = deque()
+    rest = iter(keys)
+    try:
+        _open_some(source, rest, opening)
+        while opening:
+            stream = await opening[0]
             async for piece in stream:
                 yield piece
-        finally:
-            await stream.aclose()
+            opening.popleft()
+            _open_some(source, rest, opening)
+    finally:
+        for task in opening:
+            task.cancel()
+        for left in await asyncio.gather(*opening, return_exceptions=True):
+            if not isinstance(left, BaseException):
+                await left.aclose()
+
+
+def _open_some(source: FileStore, keys: Iterable[str], opening: deque[asyncio.Task[FileStream]]) -> None:
+    while len(opening) < _AHEAD and (key := next(iter(keys), None)) is not None:
+        opening.append(asyncio.create_task(_opened(source, key)))
+
+
+async def _opened(source: FileStore, key: str) -> FileStream:
+    return await source.read(key)
