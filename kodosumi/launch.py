@@ -7,40 +7,57 @@ something else delays or loses it. The answer goes out after the run is accepted
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import logging
-import os
-import site
 import sys
-import sysconfig
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Protocol
 
 import cloudpickle
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from . import __version__, cluster
+from . import __version__
 from .config import process_settings
 from .const import KODOSUMI_LAUNCH, KODOSUMI_URL, hyphened
 from .endpoint import EndpointMeta, meta_from_stack, meta_of
-from .error import BadEntryPoint, BadInputs, LaunchError, LaunchUnavailable
+from .error import BadEntryPoint, BadInputs, FileError, LaunchError, LaunchUnavailable
 from .events import new_fid, storable
-from .execution import ExecutionMode, connect_mode
-from .identity import ANONYMOUS
+from .identity import ANONYMOUS, RunGrant
+from .launcher import environment_of, launcher
 from .runner.payload import wrap
-from .runner.spec import AppEnvironment, RunSpec
+from .runner.spec import RunFiles, RunSpec, UploadedFile
 
 logger = logging.getLogger(__name__)
 
-WARM_FOR_S = 180.0
-WARM_EVERY_S = 60.0
+UPLOADS = "kodosumi_uploads"
+"""Where a request's state holds the :class:`PendingUploads` that came with its form."""
+
+_LAUNCHED = "kodosumi_launched"
+"""Where a request's state holds the id of its first launch."""
+
+
+class PendingUploads(Protocol):
+    """Files that a form named: uploaded to the panel, but not yet a run's."""
+
+    async def complete(self, fid: str, files: RunFiles) -> None:
+        """Puts them into the run's ``in/``. Idempotent.
+
+        Raises:
+            FileError: it could not be done, with the reason.
+        """
+        ...
+
+    async def placed(self, fid: str, files: RunFiles) -> tuple[UploadedFile, ...]:
+        """What lies in the run's ``in/``.
+
+        Raises:
+            FileError: nobody can tell, with the reason.
+        """
+        ...
 
 
 class LaunchResponse(JSONResponse):
@@ -92,6 +109,9 @@ def Launch(  # noqa: N802 - published name
 ) -> LaunchResponse:
     """Starts a run without waiting for its end.
 
+    The first launch of a request gets the files that came with its form; they are in place before it starts. Any
+    other is a run without files from the panel.
+
     Args:
         request: the endpoint's request; says who the user is and where app and panel are.
         entry_point: ``"pkg.mod:name"``, ``"pkg.mod.name"``, a callable or a crew; resolved on the cluster.
@@ -107,22 +127,24 @@ def Launch(  # noqa: N802 - published name
         BadInputs: inputs that can't be sent to the cluster.
     """
     meta = meta_of(reference) if reference is not None else meta_from_stack(sys._getframe(1))
-    spec = _spec(request, entry_point, inputs, meta or EndpointMeta(), summary, description)
-    return LaunchResponse(spec.fid, _launcher().submit(_start(spec)))
-
-
-def _spec(
-    request: Request, entry_point: object, inputs: Any, meta: EndpointMeta, summary: str | None, description: str | None
-) -> RunSpec:
-    fid = new_fid()
-    username = getattr(request.state, "user", ANONYMOUS)
-    app_url = getattr(request.state, "prefix", "")
-    panel_url = request.headers.get(KODOSUMI_URL, "")
-    facts = asdict(meta)
+    facts = asdict(meta or EndpointMeta())
     if summary is not None:
         facts["summary"] = summary
     if description is not None:
         facts["description"] = description
+    spec, uploads = _prepared(request, entry_point, inputs, facts)
+    return LaunchResponse(spec.fid, launcher().submit(_start(spec, uploads)))
+
+
+def _prepared(
+    request: Request, entry_point: object, inputs: Any, facts: dict[str, Any]
+) -> tuple[RunSpec, PendingUploads | None]:
+    # What may fail comes first: a launch that was never made must not use up the request's files.
+    code, pickled = _portable(entry_point), _pickled_inputs(inputs)
+    fid, files, uploads = _run_of(request)
+    username = getattr(request.state, "user", ANONYMOUS)
+    app_url = getattr(request.state, "prefix", "")
+    panel_url = request.headers.get(KODOSUMI_URL, "")
     published = {
         "fid": fid,
         "username": username,
@@ -132,17 +154,48 @@ def _spec(
         "kodosumi": __version__,
         **facts,
     }
-    return RunSpec(
+    spec = RunSpec(
         fid=fid,
         username=username,
-        environment=AppEnvironment(_app_name(request), *_code_location()),
-        entry_point=_portable(entry_point),
-        inputs=_pickled_inputs(inputs),
+        environment=environment_of(request.app),
+        entry_point=code,
+        inputs=pickled,
         inputs_payload=wrap(inputs),
         meta_payload=storable(json.dumps({"dict": published}, default=str, ensure_ascii=False)),
         panel_url=panel_url,
         app_url=app_url,
+        locks=_locks_of(request.app),
+        files=files,
     )
+    return spec, uploads
+
+
+def _run_of(request: Request) -> tuple[str, RunFiles, PendingUploads | None]:
+    """The id of the run that a request launches now, how it reaches its files, and the uploads it begins with."""
+    grant: RunGrant | None = getattr(request.state, "grant", None)
+    panel_url = request.headers.get(KODOSUMI_URL, "")
+    state = request.scope.setdefault("state", {})
+    if grant is not None and grant.launches and state.setdefault(_LAUNCHED, me := new_fid()) == me:
+        return grant.fid, files_of(grant, panel_url), state.get(UPLOADS)
+    if getattr(request.state, "user", ANONYMOUS) != ANONYMOUS:
+        return new_fid(), RunFiles(panel_url), None
+    # Nobody vouches for a user, so there is no panel: files are where this process keeps its own.
+    return new_fid(), RunFiles(root=str(process_settings().exec_dir.absolute())), None
+
+
+def files_of(grant: RunGrant, panel_url: str) -> RunFiles:
+    """How a run reaches its files with what the panel granted.
+
+    Args:
+        grant: of the run. panel_url: address of the panel, as the same request names it.
+    """
+    return RunFiles(panel_url, grant.token, grant.root, grant.mark)
+
+
+def _locks_of(app: Any) -> tuple[str, ...] | None:
+    """The names an app has an ``@app.lock`` for; None for one that isn't a ServeAPI."""
+    locks = getattr(app, "locks", None)
+    return tuple(locks) if isinstance(locks, dict) else None
 
 
 def _name_of(entry_point: object) -> str:
@@ -175,97 +228,17 @@ def _pickled_inputs(inputs: Any) -> bytes:
     return pickled
 
 
-def _app_name(request: Request) -> str:
-    return str(getattr(request.app, "origin", None) or getattr(request.app, "title", "app"))
-
-
-# where the app's code is ------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _plain_python() -> frozenset[str]:
-    """Entries of ``sys.path`` that every Python of this installation has."""
-    own = {*site.getsitepackages(), *sysconfig.get_paths().values(), site.getusersitepackages()}
-    stdlib = Path(sysconfig.get_paths()["stdlib"])
-    return frozenset(
-        {
-            *own,
-            str(stdlib / "lib-dynload"),
-            str(stdlib.parent / f"python{sys.version_info[0]}{sys.version_info[1]}.zip"),
-        }
-    )
-
-
-def _code_location() -> tuple[dict[str, Any], tuple[str, ...], str]:
-    """Ray's runtime environment, the extra import paths and the working folder of this process."""
-    here = str(Path.cwd())
-    extra = tuple(
-        dict.fromkeys(entry or here for entry in sys.path if entry not in _plain_python() and "/ray/" not in entry)
-    )
-    return _runtime_env(), extra, here
-
-
-def _runtime_env() -> dict[str, Any]:
-    import ray
-
-    return dict(ray.get_runtime_context().runtime_env) if ray.is_initialized() else {}
-
-
-# the thread that starts runs --------------------------------------------------------------------------------------
-
-
-class Launcher:
-    """A thread with an event loop and the execution mode, one per process that launches."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="kodosumi-launcher", daemon=True)
-        self._thread.start()
-        self.mode: ExecutionMode = connect_mode(process_settings())
-
-    def submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
-        """Runs a coroutine on the thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-
-@functools.cache
-def _launcher_of(pid: int) -> Launcher:
-    return Launcher()
-
-
-def _launcher() -> Launcher:
-    # By process id: a forked server must not use its parent's thread.
-    return _launcher_of(os.getpid())
-
-
-async def _start(spec: RunSpec) -> None:
+async def _start(spec: RunSpec, uploads: PendingUploads | None) -> None:
     try:
-        await cluster.attached(process_settings(), start=True)
-        await _launcher().mode.launch(spec)
+        await launcher().attached(start=True)
+        if uploads is not None:
+            await uploads.complete(spec.fid, spec.files)
+            spec = replace(spec, uploads=await uploads.placed(spec.fid, spec.files))
+        await launcher().mode.launch(spec)
     except LaunchError:
         raise
+    except FileError as exc:
+        raise LaunchError(f"The run was not started: {exc}") from exc
     except Exception as exc:
         logger.exception("launch of %s failed", spec.fid)
         raise LaunchUnavailable(f"The run was not started: {exc}") from exc
-
-
-def keep_warm(app: Any) -> None:
-    """Has the cluster keep a runner ready for an app, for as long as this process lives. Returns at once.
-
-    Where no cluster runs, nothing is started for it: the first launch does that.
-
-    Args:
-        app: the ServeAPI that this process serves.
-    """
-    _launcher().submit(_keep_warm(app))
-
-
-async def _keep_warm(app: Any) -> None:
-    name = str(getattr(app, "origin", None) or app.title)
-    while True:
-        try:
-            await cluster.attached(process_settings())
-            await _launcher().mode.warm(AppEnvironment(name, *_code_location()), WARM_FOR_S)
-        except Exception as exc:
-            logger.debug("no runner is kept warm for %s: %s", name, exc)
-        await asyncio.sleep(WARM_EVERY_S)

@@ -18,11 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..endpoint import EndpointMeta, remember, serving
 from ..forms import Model
-from ..launch import keep_warm
+from ..launcher import keep_warm
 from .caller import ClusterKeys, IdentifyCaller, KeySource
+from .calling import check_parameters
 from .entry import Entry
 from .failures import LogFailures, name_exception
 from .keywords import described, folded, plain
+from .lock import LEASE_OFFERED, LOCK_OFFERED, PATH, LockRoutes
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,17 @@ class ServeAPI(FastAPI):
         self.leases: dict[str, Callable[..., Any]] = {}
         self.caller_keys: KeySource = ClusterKeys()
         self._endpoints: list[tuple[Callable[..., Any], EndpointMeta]] = []
+        routes = LockRoutes(self.locks, self.leases)
+        for method, function in (("GET", routes.show), ("POST", routes.take)):
+            # No EndpointRoute: what a lease launches is no run of this route.
+            self.router.add_api_route(
+                PATH,
+                function,
+                methods=[method],
+                include_in_schema=False,
+                response_model=None,
+                route_class_override=APIRoute,
+            )
 
     def enter(self, path: str, model: Model, *args: Any, **keywords: Any) -> Callable[[Handler], Handler]:
         """Registers an endpoint: GET shows the form, POST takes it. The decorated function stays as it is.
@@ -103,18 +116,31 @@ class ServeAPI(FastAPI):
     def lock(self, name: str, **keywords: Any) -> Callable[[Handler], Handler]:
         """Registers the handler that gives the form of a lock.
 
+        The function is a coroutine function, or plain (it then runs in a thread). It gets what it names of ``data``
+        (as given to ``tracer.lock``, in plain JSON values) and ``request``, and returns a ``Model``.
+
         Args:
-            name: as in ``tracer.lock``. keywords: kept for later use.
+            name: as in ``tracer.lock``. keywords: ignored.
+
+        Raises:
+            TypeError: (when decorating) the function has other parameters without a default.
         """
-        return _stored(self.locks, name)
+        return _stored(self.locks, name, LOCK_OFFERED)
 
     def lease(self, name: str, **keywords: Any) -> Callable[[Handler], Handler]:
         """Registers the handler that takes the answer to a lock; its result is what ``tracer.lock`` returns.
 
+        It gets what it names of ``data``, ``inputs`` (all that was sent, with one parsed value for each named element)
+        and ``request``; an ``InputsError`` brings the form back and leaves the lock open. Without such a handler
+        ``tracer.lock`` returns the inputs.
+
         Args:
-            name: as in ``tracer.lock``. keywords: kept for later use.
+            name: as in ``tracer.lock``. keywords: ignored.
+
+        Raises:
+            TypeError: as for :meth:`lock`.
         """
-        return _stored(self.leases, name)
+        return _stored(self.leases, name, LEASE_OFFERED)
 
     def get(self, path: str, *args: Any, **keywords: Any) -> Callable[[Handler], Handler]:
         """As FastAPI's, plus ``entry``, ``author``, ``organization`` and ``version``; so are its siblings below."""
@@ -202,8 +228,11 @@ def _taking(entry: Entry) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     return take
 
 
-def _stored(handlers: dict[str, Callable[..., Any]], name: str) -> Callable[[Handler], Handler]:
+def _stored(
+    handlers: dict[str, Callable[..., Any]], name: str, offered: tuple[str, ...]
+) -> Callable[[Handler], Handler]:
     def store(function: Handler) -> Handler:
+        check_parameters(function, offered)
         handlers[name] = function
         return function
 

@@ -19,7 +19,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .. import cluster
 from ..config import process_settings
 from ..const import KODOSUMI_BASE, hyphened
-from ..identity import ANONYMOUS, PUBLISHED_PREFIX, TOKEN_HEADER, key_id_of, verified_user
+from ..identity import (
+    ANONYMOUS,
+    GRANT_HEADER,
+    PUBLISHED_PREFIX,
+    TOKEN_HEADER,
+    RunGrant,
+    key_id_of,
+    verified_grant,
+    verified_user,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +78,10 @@ class ClusterKeys:
 
 
 class IdentifyCaller:
-    """ASGI middleware that sets ``request.state.user`` (role id) and ``request.state.prefix`` (the app's address).
+    """ASGI middleware that says who asks, in ``request.state``.
+
+    It sets ``user`` (role id), ``prefix`` (the app's address) and ``grant`` (what the panel allows the run that this
+    request may launch or whose lock it answers; None without a panel).
 
     Args:
         app: what it serves. keys: whose signatures count.
@@ -86,7 +98,8 @@ class IdentifyCaller:
             # Proxies drop names with underscores, so the hyphened twin counts as well.
             base = headers.get(KODOSUMI_BASE) or headers.get(hyphened(KODOSUMI_BASE)) or ""
             user = await self._user(scope, headers, base)
-            scope["state"] = {**scope.get("state", {}), "user": user or ANONYMOUS, "prefix": base}
+            grant = None if user is None else await self._grant(headers, user)
+            scope["state"] = {**scope.get("state", {}), "user": user or ANONYMOUS, "prefix": base, "grant": grant}
         await self.app(scope, receive, send)
 
     async def _user(self, scope: Scope, headers: Headers, base: str) -> str | None:
@@ -98,6 +111,15 @@ class IdentifyCaller:
         method = scope.get("method", "GET")
         users = (verified_user(token, keys, base, method, path) for path in _paths(scope, base))
         return next((user for user in users if user is not None), None)
+
+    async def _grant(self, headers: Headers, user: str) -> RunGrant | None:
+        token = headers.get(GRANT_HEADER)
+        key_id = token and key_id_of(token)
+        if not token or not key_id:
+            return None
+        grant = verified_grant(token, await self._keys.keys(key_id))
+        # A grant is a run's key for a month: alone, or in another's hand, it proves nothing about this request.
+        return grant if grant is not None and grant.username == user else None
 
 
 def _is_at(base: str, host: str) -> bool:

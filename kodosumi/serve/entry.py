@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -13,19 +12,18 @@ from starlette.requests import Request
 from ..const import KODOSUMI_LAUNCH, hyphened
 from ..endpoint import EndpointMeta, serving
 from ..error import LaunchError, LaunchUnavailable
-from ..events import storable
 from ..forms import InputsError, Model
-from ..forms.errors import GLOBAL
 from ..forms.pattern import check_declared
-from ..launch import launch_headers
+from ..launch import UPLOADS, launch_headers
+from .answers import elements_of, refused, unavailable, with_errors
 from .body import BodyError, read_fields
 from .calling import call, check_parameters
+from .uploads import grant_of, has_files, named_twice, needs_panel, uploads_of
 
 logger = logging.getLogger(__name__)
 
 OFFERED = ("inputs", "request")
 NOT_A_LAUNCH = "kodosumi endpoint must return a Launch object or raise an InputsError"
-RETRY_AFTER_S = 5
 
 
 class Entry:
@@ -52,18 +50,18 @@ class Entry:
 
     def description(self) -> JSONResponse:
         """The published keywords and the form's elements."""
-        return JSONResponse({**self.published, "elements": self._elements()})
+        return JSONResponse({**self.published, "elements": elements_of(self.model)})
 
     async def submission(self, request: Request) -> JSONResponse:
         """The answer to a form: the execution's id, messages at the fields, or why there is neither."""
         try:
             return await self._launched(request, await read_fields(request))
         except InputsError as exc:
-            return self._errors(exc.messages())
+            return with_errors(self.model, exc.messages())
         except BodyError as exc:
             return refused(400, str(exc))
         except LaunchUnavailable as exc:
-            return refused(503, str(exc), {"retry-after": str(RETRY_AFTER_S)})
+            return unavailable(str(exc))
         except LaunchError as exc:
             return refused(400, str(exc))
         except Exception as exc:
@@ -73,9 +71,12 @@ class Entry:
             await request.close()
 
     async def _launched(self, request: Request, values: dict[str, Any]) -> JSONResponse:
-        found = self.model.check(values)
+        if has_files(self.model, values) and not _may_bring_files(request):
+            return refused(400, needs_panel(request))
+        found = self.model.check(values) or named_twice(self.model, values)
         if found:
-            return self._errors(found)
+            return with_errors(self.model, found)
+        setattr(request.state, UPLOADS, uploads_of(self.model, values))
         with serving(self.meta):
             returned = await call(self.function, inputs=self.model.parse(values), request=request)
         fid = launched_fid(returned)
@@ -85,16 +86,8 @@ class Entry:
         accepted = getattr(returned, "accepted", None)
         if accepted is not None:
             await accepted()
-        content = {"result": fid, "elements": self._elements()}
+        content = {"result": fid, "elements": elements_of(self.model)}
         return JSONResponse(content, headers=launch_headers(fid))
-
-    def _errors(self, found: dict[str, list[str]]) -> JSONResponse:
-        messages = {GLOBAL: [], **found}
-        errors = {storable(name): [storable(text) for text in texts] for name, texts in messages.items()}
-        return JSONResponse({"errors": errors, "elements": self._elements()})
-
-    def _elements(self) -> Any:
-        return json.loads(self.model.get_model_json())["elements"]
 
 
 def launched_fid(returned: object) -> str | None:
@@ -106,6 +99,6 @@ def launched_fid(returned: object) -> str | None:
     return str(fid) if fid else None
 
 
-def refused(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer without a run: ``{"detail": …}``."""
-    return JSONResponse({"detail": storable(detail)}, status_code=status, headers=headers)
+def _may_bring_files(request: Request) -> bool:
+    grant = grant_of(request)
+    return grant is not None and grant.launches

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .entry import refused
+from .answers import refused
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,14 @@ JSON_VALUES = st.recursive(
     max_leaves=6,
 )
 
-UPLOAD = json.dumps(
-    {"batchId": "b", "items": {"u1": {"filename": "a.txt", "totalChunks": 1}, "u2": {"filename": "b.txt"}}, "name": "f"}
-)
+
+def upload(*names: Any, batch: Any = "b", chunks: Any = 1) -> str:
+    """What the panel's script sends for a file field."""
+    items = {f"u{n}": {"filename": name, "totalChunks": chunks} for n, name in enumerate(names)}
+    return json.dumps({"batchId": batch, "items": items, "name": "f"})
+
+
+UPLOAD = upload("a.txt", "b.txt")
 
 
 def every_field(**more: Any) -> F.Model:
@@ -52,7 +57,7 @@ GOOD = {
     "area": ["12345", "ab\r\nc", "äöü"],
     "box": [True, "on", "nonsense", None, []],
     "select": ["a", "1", 1, "", None],
-    "files": [UPLOAD.replace(', "u2": {"filename": "b.txt"}', ""), "", None, set(), {"a.txt"}],
+    "files": [upload("a.txt"), upload("ä b.txt", chunks=0), upload(), '{"items": {}}', "", None, set(), {"a.txt"}],
     "action": ["v", None, 3],
 }
 BAD = {
@@ -64,7 +69,14 @@ BAD = {
     "moment": ["2025-12-31T23:59", "2026-01-01", "2026-01-01T00:00Z", "2026-01-01T00:00:00.5", "T"],
     "area": ["123456", "😀😀😀", ["1"]],
     "select": ["b", "A", "1.0", ["a"], {"a": 1}, True],
-    "files": ["a.txt", UPLOAD, "{}", '{"items": []}', '{"items": {"u": {}}}', ["a.txt"], 3, "[" * 100_000],
+    "files": [
+        *("a.txt", UPLOAD, "{}", '{"items": []}', '{"items": {"u": {}}}', ["a.txt"], 3, "[" * 100_000),
+        *(upload(name) for name in ("../a", "/a", "a/../b", "", "a\0", "a" * 5000, "CON", "\ud800", None, 1, ["a"])),
+        *(upload("a", batch=batch) for batch in (None, "", "..", "a/b", "%2e", 1, ["b"], "b" * 200)),
+        *(upload("a", chunks=chunks) for chunks in (None, "1", 1.0, True, -1, 10**20)),
+        '{"batchId": "b", "items": {"../u": {"filename": "a", "totalChunks": 1}}}',
+        upload("folder/a.txt"),
+    ],
 }
 
 
@@ -119,6 +131,25 @@ def test_several_files_need_a_field_for_several() -> None:
     assert F.Model(F.InputFiles("f")).check({"f": UPLOAD}) == {"f": ["Please choose one file."]}
     assert F.Model(F.InputFiles("f", multiple=True)).check({"f": UPLOAD}) == {}
     assert F.Model(F.InputFiles("f", directory=True)).check({"f": UPLOAD}) == {}
+
+
+def test_files_of_a_folder_need_a_field_for_folders() -> None:
+    sent = {"f": upload("folder/a.txt", "folder/deep/b.txt")}
+    assert F.Model(F.InputFiles("f", multiple=True)).check(sent) == {"f": ["Please choose files, not a folder."]}
+    assert F.Model(F.InputFiles("f", directory=True)).check(sent) == {}
+
+
+def test_a_file_listed_twice_is_told() -> None:
+    # The same name, written once composed and once decomposed.
+    found = F.Model(F.InputFiles("f", multiple=True)).check({"f": upload("\u00e4", "a\u0308", "b")})
+    assert found == {"f": ["\u00e4 is there twice: please choose it once."]}
+
+
+def test_a_required_file_must_be_there_whatever_the_list_looks_like() -> None:
+    model = F.Model(F.InputFiles("f", required=True))
+    for value in ("", None, "{}", upload()):
+        assert model.check({"f": value})["f"]
+    assert model.check({"f": upload()}) == {"f": [REQUIRED]}
 
 
 def test_a_file_field_arrives_as_the_set_of_file_names() -> None:

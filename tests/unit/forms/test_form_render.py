@@ -33,7 +33,7 @@ OUR_TAGS |= {"br"}
 OUR_ATTRIBUTES = {
     *("id", "name", "class", "type", "value", "required", "checked", "selected", "multiple", "webkitdirectory"),
     *("autocomplete", "placeholder", "size", "pattern", "min", "max", "step", "minlength", "maxlength", "rows", "cols"),
-    *("aria-label", "aria-labelledby", "aria-invalid", "aria-describedby", "role", "href", "data-back"),
+    *("aria-label", "aria-labelledby", "aria-invalid", "aria-describedby", "role", "href", "data-back", "data-files"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -21,16 +22,7 @@ from kodosumi.serve import ServeAPI
 from kodosumi.serve.caller import ClusterKeys
 
 from .conftest import Client, launch
-
-PANEL = IdentitySigner("the panel's secret")
-BASE = "http://app.test:8000"
-
-
-class KnownKeys:
-    """A source that knows one panel."""
-
-    async def keys(self, key_id: str) -> Mapping[str, bytes]:
-        return {PANEL.key_id: PANEL.public_key}
+from .panel import BASE, FID, PANEL, KnownKeys, vouched
 
 
 def app_that_tells() -> ServeAPI:
@@ -143,6 +135,50 @@ async def test_a_handler_of_enter_sees_the_user(client_of: Client) -> None:
     async with client_of(app) as client:
         await client.post("/", json={}, headers=signed(PANEL.token("alice", BASE, "POST", "/")))
     assert seen == ["alice"]
+
+
+async def granted(client_of: Client, headers: Mapping[str, str]) -> Any:
+    app = app_that_tells()
+
+    @app.get("/grant")
+    async def grant(request: Request) -> Any:
+        return request.state.grant and dataclasses.asdict(request.state.grant)
+
+    async with client_of(app) as client:
+        return (await client.get("/grant", headers=headers)).json()
+
+
+async def test_what_the_panel_grants_a_run_is_known(client_of: Client) -> None:
+    headers = vouched("GET", "/grant", root="/files", mark="m")
+    assert await granted(client_of, headers) == {
+        "fid": FID,
+        "username": "alice",
+        "launches": True,
+        "root": "/files",
+        "mark": "m",
+        "token": headers["x-kodosumi-run"],
+    }
+    assert (await granted(client_of, vouched("GET", "/grant", launches=False)))["launches"] is False
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        vouched("GET", "/grant", fid=None),
+        {"x-kodosumi-run": vouched("GET", "/grant")["x-kodosumi-run"]},
+        {**vouched("POST", "/grant")},
+        {**vouched("GET", "/grant"), "x-kodosumi-run": PANEL.grant("bob", FID, launches=True)},
+        {**vouched("GET", "/grant"), "x-kodosumi-run": IdentitySigner("x").grant("alice", FID, launches=True)},
+        {**vouched("GET", "/grant"), "x-kodosumi-run": PANEL.token("alice", BASE, "GET", "/grant")},
+        {**vouched("GET", "/grant"), "x-kodosumi-run": "nonsense"},
+        {**vouched("GET", "/grant"), "x-kodosumi-identity": vouched("GET", "/grant")["x-kodosumi-run"]},
+    ],
+)
+async def test_a_grant_counts_only_with_the_panels_word_about_the_same_user(
+    client_of: Client, headers: dict[str, str]
+) -> None:
+    assert await granted(client_of, headers) is None
 
 
 class Cluster:
