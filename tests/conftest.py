@@ -14,8 +14,9 @@ from kodosumi import cluster
 from kodosumi.config import Settings
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
+from tests.servers.s3 import S3Server
 
-pytest.register_assert_rewrite("tests.transport_contract", "tests.store_contract")
+pytest.register_assert_rewrite("tests.transport_contract", "tests.store_contract", "tests.file_store_contract")
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +73,21 @@ def redis_server() -> Iterator[RedisServer]:
     """A Redis server that only this session knows: use key prefixes of your own."""
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A server that speaks S3 and that only this session knows: make a bucket of your own."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``KODO_FILE_STORE`` for a fresh bucket; the environment leads there, for child processes too."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.create_bucket()}/kodo"
 
 
 TIERS = ("unit", "integration", "acceptance")
