@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...error import BadPath
 from ...files.paths import checked
@@ -19,13 +19,18 @@ def sources_of(paths: Sequence[str | os.PathLike[str]]) -> list[Source]:
     is left out.
 
     Raises:
-        FileNotFoundError: one of the paths isn't there. BadPath: a name that no store takes, or two of the same.
+        FileNotFoundError: one of the paths isn't there. BadPath: a name that no store takes, two of the same, or one
+            that is a file and a folder.
     """
     found: dict[str, Source] = {}
     for path in paths:
         for source in _below(Path(path)):
             if (other := found.setdefault(source.name, source)) is not source:
                 raise BadPath(f"{other.path} and {source.path} cannot both become out/{source.name}.")
+    for name, source in found.items():
+        for above in PurePosixPath(name).parents:
+            if (other := found.get(str(above))) is not None:
+                raise BadPath(f"{other.path} becomes out/{above}, which is a folder of {source.path}.")
     return list(found.values())
 
 
