@@ -207,7 +207,7 @@ class Uploads:
         """As :meth:`complete` for a batch, in its order: nothing is put in place unless all can be.
 
         Raises:
-            ApiError: 404, none of them is known; 400, names those that can't be completed.
+            ApiError: names those that can't be completed: 404, they are unknown; 400, something else is wrong.
         """
         gate = asyncio.Semaphore(_PARALLEL)
 
