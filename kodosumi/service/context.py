@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import httpx
 from fastapi import Depends
@@ -12,6 +12,7 @@ from starlette.templating import Jinja2Templates
 
 from ..config import Settings
 from ..execution import ExecutionMode
+from ..files.base import FileStore
 from ..identity import IdentitySigner
 from ..store import ExecutionStore
 from ..transport import Transport
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .jwt import SessionTokens
     from .login_guard import LoginGuard
+
+
+class FilesPlace(NamedTuple):
+    """Where runs on this machine find their files without asking the panel.
+
+    Attributes:
+        root: absolute folder of the file store, "" when it keeps them elsewhere.
+        mark: what marks that folder as this store's.
+    """
+
+    root: str = ""
+    mark: str = ""
 
 
 @dataclass(slots=True)
@@ -39,6 +52,9 @@ class Panel:
         tokens: makes and reads session tokens.
         login_guard: slows down whoever guesses passwords.
         templates: pages.
+        files: of executions.
+        uploads: parts of uploads in progress.
+        files_place: of ``files``, once a run had to be told.
     """
 
     settings: Settings
@@ -52,6 +68,9 @@ class Panel:
     tokens: SessionTokens
     login_guard: LoginGuard
     templates: Jinja2Templates
+    files: FileStore
+    uploads: FileStore
+    files_place: FilesPlace | None = None
 
 
 def panel_of(connection: HTTPConnection) -> Panel:

@@ -2,7 +2,8 @@
 
 Towards the app go the caller's method, path, query, body and headers, without the cookie, the API key, whatever
 proxies say about the caller, and whatever starts with ``x-kodosumi``. Added are who the user is (a signed token, see
-``identity.py``; the bare user id is for old apps and proves nothing), the app's base address and the panel's.
+``identity.py``; the bare user id is for old apps and proves nothing), the app's base address and the panel's, and, with
+whatever may launch a run or answer its lock, that run's id and key to its files.
 
 Back come status, body (as encoded by the app) and headers, without those that would act on the panel itself: its
 cookies, its storage, its sharing with other sites. Since the answer stands under the panel's own origin, it is
@@ -24,9 +25,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..config import Settings
 from ..const import KODOSUMI_BASE, KODOSUMI_URL, KODOSUMI_USER, hyphened
-from ..identity import TOKEN_HEADER
+from ..error import FileError
+from ..events import new_fid
+from ..files.local import LocalFileStore
+from ..identity import GRANT_HEADER, TOKEN_HEADER
 from .auth import User
-from .context import Panel
+from .context import FilesPlace, Panel
 from .errors import ApiError
 from .flow.address import Address, BadAddress, relocated, split_place
 from .flow.fetch import is_allowed
@@ -65,6 +69,12 @@ SANDBOX = "; ".join(
     )
 )
 """Content-Security-Policy of everything that an app answers: an origin of its own, no script, no form."""
+
+LOCK_ROUTE = "_lock_"
+"""Begins the path of an app's own routes for locks. Only this panel asks there, for who may answer."""
+
+LAUNCHING_METHODS = frozenset({"POST", "PUT", "PATCH"})
+"""Methods of requests that may launch a run."""
 
 _KEPT_FROM_APPS = HOP_BY_HOP | {
     "host",
@@ -136,7 +146,7 @@ async def destination(request: Request, panel: Panel, register: FlowRegister, mo
     """Where a request under ``{mount}/-/`` leads.
 
     Raises:
-        ApiError: 404, no registered app; 400, a path that would leave it.
+        ApiError: 404, no registered app; 400, a path that would leave it; 403, one of its routes for locks.
     """
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     raw_path = raw.decode("latin-1").partition("?")[0].removeprefix(mount)
@@ -147,6 +157,9 @@ async def destination(request: Request, panel: Panel, register: FlowRegister, mo
     known = is_allowed(panel.settings, address) and (await register.catalog()).knows(address)
     if not known:
         raise ApiError(404, f"No app is registered at {address.base}. An operator can register it under /admin/routes.")
+    if _is_for_locks(path):
+        # The app trusts the panel to have checked who may answer; a server in between may read a path in its own way.
+        raise ApiError(403, "Locks are answered at /lock/{fid}/{lid}, or on the page of their run.")
     return Destination(address, path, request.url.query)
 
 
@@ -158,6 +171,7 @@ async def send_on(
     method: str,
     headers: Iterable[tuple[str, str]],
     content: AsyncIterator[bytes] | bytes | None,
+    lock_of: str | None = None,
 ) -> httpx.Response:
     """Sends a request on; the answer's body is still to be read, and the answer to be closed.
 
@@ -165,12 +179,16 @@ async def send_on(
         panel: this one. user: who asks. to: where it goes.
         request: the caller's, for the panel's own address.
         method: of the request to send. headers: likewise, passed on as they are. content: likewise.
+        lock_of: fid of the run whose lock this is about, and for which the app gets its key; otherwise whatever may
+            launch a run carries the id and the key of a new one.
 
     Raises:
         ApiError: 502 the app cannot be reached, 504 it is too slow, 503 too many requests are on their way,
             400 the caller broke off.
     """
     fields = [*headers, *identifying(panel, user, to, request, method)]
+    if lock_of is not None or method in LAUNCHING_METHODS:
+        fields.append((GRANT_HEADER, await _grant(panel, user, lock_of)))
     # The target as written, whatever httpx makes of it, and no request of the client's making: that would carry
     # cookies which an app gave to somebody else.
     timeout = httpx.Timeout(panel.settings.proxy_timeout).as_dict()
@@ -207,6 +225,27 @@ def identifying(panel: Panel, user: User, to: Destination, request: Request, met
         (KODOSUMI_URL, panel_url(panel.settings, request)),
         (TOKEN_HEADER, token),
     ]
+
+
+async def _grant(panel: Panel, user: User, lock_of: str | None) -> str:
+    place = await _files_place(panel)
+    fid = new_fid() if lock_of is None else lock_of
+    return panel.identity.grant(user.id, fid, launches=lock_of is None, root=place.root, mark=place.mark)
+
+
+async def _files_place(panel: Panel) -> FilesPlace:
+    if panel.files_place is None:
+        if not isinstance(panel.files, LocalFileStore):
+            panel.files_place = FilesPlace()
+            return panel.files_place
+        try:
+            mark = await asyncio.to_thread(panel.files.mark)
+        except FileError as exc:
+            # The run then asks the panel for its files, which says what is wrong.
+            logger.warning("runs are not told where files lie: %s", exc)
+            return FilesPlace()
+        panel.files_place = FilesPlace(str(panel.files.local("")), mark)
+    return panel.files_place
 
 
 def panel_url(settings: Settings, request: Request) -> str:
@@ -271,6 +310,11 @@ def _may_pass(name: str, dropped: frozenset[str]) -> bool:
     # Some servers read `_` and `-` as one: neither spelling of a header that speaks for the panel may pass.
     plain = name.replace("_", "-")
     return plain not in dropped and not plain.startswith(("x-kodosumi", "x-forwarded-"))
+
+
+def _is_for_locks(path: str) -> bool:
+    decoded = unquote(unquote(path)).replace("\\", "/")
+    return any(part.partition(";")[0].strip() == LOCK_ROUTE for part in decoded.split("/"))
 
 
 def _returns(name: str, dropped: frozenset[str]) -> bool:

@@ -20,6 +20,7 @@ from .. import __version__, schema
 from ..config import Settings
 from ..error import StoreUnavailable
 from ..execution import ExecutionMode, connect_mode
+from ..files import connect_files, connect_uploads
 from ..identity import PUBLISHED_PREFIX, IdentitySigner
 from ..store import ExecutionStore, connect_store
 from ..transport import Transport, connect_transport
@@ -68,6 +69,9 @@ async def open_panel(
         if mode is None:
             mode = connect_mode(settings)
             stack.push_async_callback(mode.close)
+        files, uploads = connect_files(settings), connect_uploads(settings)
+        stack.push_async_callback(files.close)
+        stack.push_async_callback(uploads.close)
         hub = Hub(store, transport)
         panel = Panel(
             settings=settings,
@@ -81,6 +85,8 @@ async def open_panel(
             tokens=SessionTokens(secret),
             login_guard=LoginGuard(),
             templates=_templates(),
+            files=files,
+            uploads=uploads,
         )
         app.state.panel = panel
         app.state.health = Health(panel)

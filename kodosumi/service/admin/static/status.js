@@ -13,7 +13,8 @@
   const KINDS = ["status", "inputs", "meta", "agent", "upload", "debug", "stdout", "stderr",
     "result", "action", "final", "error", "lock", "lease"];
 
-  const run = { state: "starting", started: null, ended: null, locks: new Map() };
+  const run = { state: "starting", started: null, ended: null };
+  const locks = new RunLocks(fid, () => showState()); // locks.js
 
   const element = (tag, className, text) => {
     const made = document.createElement(tag);
@@ -81,7 +82,7 @@
   // facts
 
   function showState() {
-    const shown = run.locks.size && !TERMINAL.includes(run.state) ? "awaiting" : run.state;
+    const shown = locks.open.length && !TERMINAL.includes(run.state) ? "awaiting" : run.state;
     const badge = byId("run-state");
     badge.textContent = shown;
     badge.dataset.state = shown;
@@ -126,7 +127,7 @@
     status({ payload, time }) {
       run.state = payload;
       if (run.started === null) run.started = time;
-      if (TERMINAL.includes(payload)) { run.ended = time; run.locks.clear(); showLocks(); }
+      if (TERMINAL.includes(payload)) { run.ended = time; locks.end(time); }
       showState();
       showTime();
     },
@@ -157,13 +158,11 @@
     },
     lock({ payload }) {
       const value = (parsed(payload) || {}).dict;
-      if (value && value.lid) run.locks.set(value.lid, value);
-      showLocks();
+      if (value && value.lid) locks.opened(value);
     },
-    lease({ payload }) {
+    lease({ payload, time }) {
       const value = (parsed(payload) || {}).dict;
-      if (value) run.locks.delete(value.lid);
-      showLocks();
+      if (value) locks.released(value, time);
     },
   };
 
@@ -187,17 +186,6 @@
     const lines = text.slice(text.lastIndexOf("Traceback (most recent call last):")).split("\n");
     const place = lines.findIndex((line, index) => index > 0 && line && !/^\s/.test(line));
     return place > 0 && text.includes("Traceback (most") ? lines.slice(place).join("\n") : text;
-  }
-
-  function showLocks() {
-    byId("run-locks").replaceChildren(...[...run.locks.values()].map((lock) => {
-      const box = element("p", "notice", "Waiting for input: ");
-      const link = element("a", "", lock.name || "answer");
-      link.href = `/inputs/lock/${fid}/${encodeURIComponent(lock.lid)}`;
-      box.append(link);
-      return box;
-    }));
-    showState();
   }
 
   // the I/O tab

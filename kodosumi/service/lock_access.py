@@ -1,0 +1,212 @@
+"""Locks as they are stored with their execution, and who may answer them.
+
+The store is what counts here: locks are listed, shown and answered after any restart. Whether a lock is still open at
+this very moment is known to its run alone, which the app asks.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ..error import ExecutionNotFound
+from ..events import EventKind, StoredEvent, is_fid, parsed_json
+from ..store import Execution
+from .assignees import assigned, names_of
+from .auth import User
+from .context import Panel
+from .errors import ApiError
+from .executions import GRACE_S, may_see, not_found
+
+_LID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PAGE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What became of a lock.
+
+    Attributes:
+        by: role id of who answered; None: it expired, or its run ended.
+        at: when, seconds since the epoch.
+        expired: whether its time was up.
+        result: what was answered, as plain JSON.
+    """
+
+    by: str | None
+    at: float
+    expired: bool = False
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLock:
+    """A lock as its events tell of it.
+
+    Attributes:
+        fid: of the run. lid: of the lock. name: of its handlers.
+        opened_at: seconds since the epoch. expires: likewise, None when the event doesn't say.
+        assignee: role ids, names or e-mails; None: the run's owner.
+        four_eyes: whether the run's owner may not answer.
+        release: what became of it, None while it is open.
+    """
+
+    fid: str
+    lid: str
+    name: str
+    opened_at: float
+    expires: float | None
+    assignee: tuple[str, ...] | None
+    four_eyes: bool
+    release: Release | None = None
+
+
+async def stored_locks(panel: Panel, execution: Execution) -> dict[str, StoredLock]:
+    """All locks of an execution by id, oldest first; those that its end has closed are released."""
+    locks: dict[str, StoredLock] = {}
+    after = 0
+    while True:
+        events = await panel.store.events(execution.fid, after, _PAGE, (EventKind.LOCK, EventKind.LEASE))
+        for event in events:
+            _fold(locks, execution.fid, event)
+        if len(events) < _PAGE:
+            break
+        after = events[-1].seq
+    if execution.state.terminal:
+        over = Release(None, execution.finished_at or 0.0)
+        return {lid: lock if lock.release else replace(lock, release=over) for lid, lock in locks.items()}
+    return locks
+
+
+async def answerable(panel: Panel, user: User, fid: str, lid: str) -> tuple[Execution, StoredLock]:
+    """A lock that the user may answer, or might have: it may be released already.
+
+    Raises:
+        ApiError: 404, unknown or not for this user; 403, it isn't for this user, who may see the run.
+    """
+    if not is_fid(fid):
+        raise not_found(fid)
+    try:
+        execution = await panel.hub.execution(fid, GRACE_S)
+    except ExecutionNotFound:
+        raise not_found(fid) from None
+    if execution.archived:
+        raise not_found(fid)
+    seen = may_see(user, execution)
+    execution, lock = await _found(panel, execution, lid)
+    if lock is None:
+        raise ApiError(404, f"Lock {lid} for {fid} not found.") if seen else not_found(fid)
+    refusal = await refused(panel, user, execution, lock)
+    if refusal:
+        raise ApiError(403, refusal) if seen else not_found(fid)
+    return execution, lock
+
+
+async def refused(panel: Panel, user: User, execution: Execution, lock: StoredLock) -> str:
+    """Why a user may not answer a lock; empty when they may."""
+    owner = execution.username == user.id
+    if lock.four_eyes and owner:
+        return f"Lock {lock.lid} wants a second pair of eyes: you launched this run, so somebody else has to answer."
+    if user.operator or (owner and lock.assignee is None):
+        return ""
+    if lock.assignee is None:
+        return f"Lock {lock.lid} is answered by the run's owner or an operator."
+    roles = await assigned(panel.database, lock.assignee)
+    if any(role is not None and role.id == user.id for role in roles.values()):
+        return ""
+    return f"Lock {lock.lid} is not yours to answer: it is assigned to {', '.join(lock.assignee)}."
+
+
+async def after_release(panel: Panel, execution: Execution, lock: StoredLock) -> StoredLock:
+    """A lock that its run calls released, with what the store knows of that within a moment."""
+    with suppress(TimeoutError, ExecutionNotFound):
+        await panel.hub.execution(execution.fid, GRACE_S, lambda now: lock.lid not in now.locks)
+    now = await panel.store.execution(execution.fid)
+    return (await stored_locks(panel, now)).get(lock.lid, lock)
+
+
+async def told(panel: Panel, lock: StoredLock) -> str:
+    """What became of a released lock, for a reader: who answered, and when."""
+    release = lock.release
+    if release is None:
+        return "It was answered or has expired just now."
+    if release.expired:
+        return f"It expired at {shown_time(release.at)}."
+    if release.by is None:
+        return f"Its run ended at {shown_time(release.at)}."
+    names = await names_of(panel.database, [release.by])
+    return f"It was already answered by {names.get(release.by, release.by)} at {shown_time(release.at)}."
+
+
+def shown_time(seconds: float) -> str:
+    """A time for a reader, in UTC."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
+
+
+async def _found(panel: Panel, execution: Execution, lid: str) -> tuple[Execution, StoredLock | None]:
+    if not _LID.fullmatch(lid):
+        return execution, None
+    lock = (await stored_locks(panel, execution)).get(lid)
+    if lock is not None or execution.state.terminal:
+        return execution, lock
+    # Who was told of it by another way than the store may be a moment early.
+    with suppress(TimeoutError, ExecutionNotFound):
+        execution = await panel.hub.execution(execution.fid, GRACE_S, lambda now: lid in now.locks)
+    return execution, (await stored_locks(panel, execution)).get(lid)
+
+
+def _fold(locks: dict[str, StoredLock], fid: str, event: StoredEvent) -> None:
+    value = _wrapped(event.payload)
+    lid = value.get("lid")
+    if not isinstance(lid, str) or not _LID.fullmatch(lid):
+        return
+    if event.kind == EventKind.LOCK and lid not in locks:
+        locks[lid] = _opened(fid, lid, value, event.timestamp)
+    elif event.kind == EventKind.LEASE and lid in locks and locks[lid].release is None:
+        locks[lid] = replace(locks[lid], release=_released(value, event.timestamp))
+
+
+def _opened(fid: str, lid: str, value: dict[str, Any], timestamp: float) -> StoredLock:
+    assignee = value.get("assignee")
+    given = [assignee] if isinstance(assignee, str) else assignee if isinstance(assignee, list) else []
+    named = tuple(each for each in given if isinstance(each, str))
+    return StoredLock(
+        fid=fid,
+        lid=lid,
+        name=str(value.get("name") or "lock"),
+        opened_at=timestamp,
+        expires=_number(value.get("expires")),
+        # An assignee that nobody can be is not the same as none.
+        assignee=None if assignee is None else named,
+        four_eyes=value.get("four_eyes") is True,
+    )
+
+
+def _released(value: dict[str, Any], timestamp: float) -> Release:
+    by = value.get("by")
+    expired = value.get("expired") is True
+    return Release(
+        by=None if expired else by if isinstance(by, str) else "somebody",
+        at=_number(value.get("at")) or timestamp,
+        expired=expired,
+        result=value.get("result"),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _wrapped(payload: str) -> dict[str, Any]:
+    try:
+        value = parsed_json(payload)
+    except (ValueError, RecursionError):
+        return {}
+    inner = value.get("dict") if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
