@@ -15,7 +15,7 @@ from .base import PIECE_BYTES, FileInfo
 from .folders import info_of, open_file, open_folder, translated
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ATTEMPTS = 5
+_ATTEMPTS = 100
 _COPY_BYTES = 67_108_864
 _NO_QUICK_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EBADF)
 
@@ -99,19 +99,22 @@ class Part:
         for last in [False] * (_ATTEMPTS - 1) + [True]:
             if self._file >= 0:
                 break
-            folder = open_folder(self._root, self._parts[:-1], create=True)
             try:
-                self._file = os.open(self._name, _NEW, 0o666, dir_fd=folder)
-                self._folder = folder
+                self._open()
             except FileNotFoundError:
                 # somebody removed the folder, which was empty, in this very moment
-                os.close(folder)
                 if last:
                     raise
-            except BaseException:
-                os.close(folder)
-                raise
         return self._file
+
+    def _open(self) -> None:
+        folder = open_folder(self._root, self._parts[:-1], create=True)
+        try:
+            self._file = os.open(self._name, _NEW, 0o666, dir_fd=folder)
+        except BaseException:
+            os.close(folder)
+            raise
+        self._folder = folder
 
     def _check(self) -> None:
         if self._over:

@@ -113,9 +113,15 @@ class S3FileStore:
 
     async def write(self, key: str, content: AsyncIterable[bytes]) -> FileInfo:
         full, source = self._full(key), _Source(content)
+        sending = asyncio.ensure_future(self._put(full, source))
         try:
             with self._translated(key):
-                result = await self._put(full, source)
+                result = await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            # the library leaves the parts in the bucket when it is cancelled; when the content breaks it removes them
+            source.stop()
+            await asyncio.wait([sending])
+            raise
         except Exception:
             if source.error is not None:
                 # whoever gave the content knows its errors better than the library that passed them on
@@ -209,21 +215,37 @@ class S3FileStream:
 
 
 class _Source:
-    """Content on its way to the storage: counted, and its own error kept."""
+    """Content on its way to the storage: counted, its own error kept, and ended from outside."""
 
     def __init__(self, content: AsyncIterable[bytes]) -> None:
         self.size = 0
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._content = content
+        self._waiting: asyncio.Task[Any] | None = None
+        self._stopped = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
+            self._wait()
             async for piece in self._content:
                 self.size += len(piece)
+                self._waiting = None
                 yield piece
-        except Exception as exc:
+                self._wait()
+        except BaseException as exc:
             self.error = exc
             raise
+
+    def stop(self) -> None:
+        """Breaks the content where it is."""
+        self._stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def _wait(self) -> None:
+        if self._stopped:
+            raise asyncio.CancelledError
+        self._waiting = asyncio.current_task()
 
 
 async def _resumed(first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

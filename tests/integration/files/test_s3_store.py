@@ -31,14 +31,15 @@ def files(s3_url: str) -> S3FileStore:
 
 
 async def test_settings_choose_a_bucket_and_uploads_lie_apart(s3_server: S3Server, s3_url: str) -> None:
-    for url in (s3_url, s3_url.removesuffix("/kodo")):
+    bucket = s3_server.create_bucket()
+    for url, prefix in ((s3_url, "kodo/"), (f"s3://{bucket}", "")):
         settings = Settings(file_store=url)
         files, uploads = connect_files(settings), connect_uploads(settings)
         await put(files, f"{RUN}/in/a")
         await put(uploads, "role/upload/1")
         assert await paths(uploads, "") == ["role/upload/1"]
-        assert f"{RUN}/in/a" in await paths(files, "") and not [p for p in await paths(files, "") if "upload" in p]
-    assert "kodo/.uploads/role/upload/1</Key>" in s3_server.get(s3_url.split("/")[2])
+        assert await paths(files, "") == [f"{RUN}/in/a"]
+        assert f"<Key>{prefix}.uploads/role/upload/1</Key>" in s3_server.get(url.split("/")[2])
 
 
 async def test_more_files_than_one_answer_holds_are_listed_and_removed(files: S3FileStore) -> None:
