@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .error import KodosumiError
     from .forms import InputsError
     from .launch import Launch
-    from .runner.tracer import Tracer, TracerMock
+    from .runner.mock import TracerMock
+    from .runner.tracer import Tracer
     from .serve import ServeAPI, Templates
 
 _HOMES = {
@@ -20,7 +21,7 @@ _HOMES = {
     "ServeAPI": "kodosumi.serve:ServeAPI",
     "Templates": "kodosumi.serve:Templates",
     "Tracer": "kodosumi.runner.tracer:Tracer",
-    "TracerMock": "kodosumi.runner.tracer:TracerMock",
+    "TracerMock": "kodosumi.runner.mock:TracerMock",
     "forms": "kodosumi.forms:",
     "response": "kodosumi.response:",
 }

@@ -63,6 +63,7 @@ class ExecutionMode(Protocol):
         Raises:
             LockReleased: the claim had ended, and another answer was taken or the lock expired.
             ExecutionNotFound: the run is over.
+            PayloadTooLarge: the answer is larger than an event may be; the claim has ended, the lock stays open.
         """
         ...
 

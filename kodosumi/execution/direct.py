@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import uuid
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from .. import cluster
 from ..cluster import NAMESPACE
 from ..config import Settings
-from ..error import ClusterError, LaunchUnavailable
+from ..error import ClusterError, ExecutionNotFound, KodosumiError, LaunchUnavailable, LockError, PayloadTooLarge
+from ..runner.lock_types import LockAnswer, LockClaim, OpenLock
+from ..runner.locks import CLAIM_LIFETIME_S
 from ..runner.pool import RunnerPool
 from ..runner.spec import AppEnvironment, RunSpec
+from ..runner.tasks import BackgroundTasks
 
 POOL_NAME = "pool"
 POOL_CALLS = 10_000
 """Calls the pool answers at once; most are held."""
 
 ANSWER_TIMEOUT_S = 30.0
+CLAIM_TIMEOUT_S = CLAIM_LIFETIME_S + ANSWER_TIMEOUT_S
+RESTART_ATTEMPTS = 4
+"""So often a call about a lock is made again when the pool dies under it: it is the same call then."""
+
+RESTART_PAUSE_S = 0.25
 POOL_SETTINGS = {
     "event_transport",
+    "lock_expires",
     "max_event_bytes",
     "max_runs",
     "queue_max_bytes",
@@ -39,7 +50,14 @@ POOL_SETTINGS = {
 }
 """The settings the pool needs. A list of what is sent, so that no secret but the transport's own reaches Ray."""
 
+OWN_ANSWERS = (LockError, ExecutionNotFound, PayloadTooLarge)
+"""Errors that the pool answers with, as they are."""
+
 Answer = TypeVar("Answer")
+
+
+class PoolRestarted(LaunchUnavailable):
+    """The pool died under a call, which may have been made or not."""
 
 
 class DirectMode:
@@ -55,6 +73,7 @@ class DirectMode:
         self._settings = settings
         self._pool: Any = None
         self._generation = -1
+        self._tasks = BackgroundTasks()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DirectMode:
@@ -66,6 +85,22 @@ class DirectMode:
 
     async def cancel(self, fid: str, by: str) -> bool:
         return await self._ask(lambda pool: pool.cancel.remote(fid, by))
+
+    async def lock(self, fid: str, lid: str) -> OpenLock:
+        return await self._ask_again(lambda pool: pool.lock.remote(fid, lid))
+
+    async def claim_lock(self, fid: str, lid: str) -> LockClaim:
+        claim = uuid.uuid4().hex
+        try:
+            return await self._ask_again(lambda pool: pool.claim_lock.remote(fid, lid, claim), CLAIM_TIMEOUT_S)
+        except BaseException as exc:
+            if not isinstance(exc, LockError | ExecutionNotFound):
+                # It may be held, or be in the queue, with nobody left to settle it.
+                self._tasks.spawn(self._give_up(fid, lid, claim))
+            raise
+
+    async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
+        await self._ask_again(lambda pool: pool.settle_lock.remote(fid, lid, claim, answer))
 
     async def known(self, fids: Collection[str]) -> frozenset[str]:
         return await self._ask(lambda pool: pool.known.remote(list(fids)))
@@ -95,18 +130,33 @@ class DirectMode:
     async def close(self) -> None:
         self._pool = None
 
-    async def _ask(self, call: Callable[[Any], Awaitable[Answer]]) -> Answer:
+    async def _give_up(self, fid: str, lid: str, claim: str) -> None:
+        with contextlib.suppress(KodosumiError):
+            await self.settle_lock(fid, lid, claim, None)
+
+    async def _ask_again(self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
+        """For calls that may be made twice: the pool's death under one makes it wait for its restart, no more."""
+        for _ in range(RESTART_ATTEMPTS):
+            try:
+                return await self._ask(call, timeout_s)
+            except PoolRestarted:
+                await asyncio.sleep(RESTART_PAUSE_S)
+        return await self._ask(call, timeout_s)
+
+    async def _ask(self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
         pool = await self._connected()
         try:
-            answer: Answer = await asyncio.wait_for(_answer(pool, call), ANSWER_TIMEOUT_S)
+            answer: Answer = await asyncio.wait_for(_answer(pool, call), timeout_s)
             return answer
         except RayActorError as exc:
             self._pool = None
-            raise LaunchUnavailable("The cluster's runner pool was restarted. Try again.") from exc
+            raise PoolRestarted("The cluster's runner pool was restarted. Try again.") from exc
         except ClusterError as exc:
             self._pool = None
             raise LaunchUnavailable(str(exc)) from exc
         except (RayError, TimeoutError) as exc:
+            if isinstance(exc, RayTaskError) and isinstance(exc.cause, OWN_ANSWERS):
+                raise exc.cause from None
             if isinstance(exc, LaunchUnavailable):
                 # Ray's copy of it says where it was raised; a user is told the reason alone.
                 raise LaunchUnavailable(str(getattr(exc, "cause", exc))) from exc

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Collection
 
 from ..config import Settings
-from ..error import LaunchUnavailable, TransportError
+from ..error import ExecutionNotFound, LaunchUnavailable, LockNotFound, TransportError
 from ..runner.head import head_events
+from ..runner.lock_types import LockAnswer, LockClaim, OpenLock
 from ..runner.main import Runner
 from ..runner.spec import AppEnvironment, RunSpec
 from ..transport import EventProducer, Transport, connect_transport
@@ -20,12 +22,14 @@ class MemoryMode:
 
     Args:
         transport: where the runs' events go; share it with the spooler of the same process.
+        lock_expires_s: seconds until a lock expires that names no timeout.
     """
 
     name = "memory"
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, lock_expires_s: float = 10_800.0) -> None:
         self._transport = transport
+        self._lock_expires_s = lock_expires_s
         self._waiting: dict[str, EventProducer] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._runner: Runner | None = None
@@ -35,7 +39,7 @@ class MemoryMode:
     @classmethod
     def from_settings(cls, settings: Settings) -> MemoryMode:
         """For the family's factory."""
-        return cls(connect_transport(settings))
+        return cls(connect_transport(settings), settings.lock_expires)
 
     async def launch(self, spec: RunSpec) -> None:
         if spec.fid in self._runs:
@@ -64,6 +68,15 @@ class MemoryMode:
                 await run
         return True
 
+    async def lock(self, fid: str, lid: str) -> OpenLock:
+        return await self._runner_of(fid, lid).open_lock(fid, lid)
+
+    async def claim_lock(self, fid: str, lid: str) -> LockClaim:
+        return await self._runner_of(fid, lid).claim_lock(fid, lid, uuid.uuid4().hex)
+
+    async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
+        await self._runner_of(fid, lid).settle_lock(fid, lid, claim, answer)
+
     async def known(self, fids: Collection[str]) -> frozenset[str]:
         return frozenset(fid for fid in fids if fid in self._runs)
 
@@ -89,12 +102,19 @@ class MemoryMode:
         for run in self._runs.values():
             run.cancel()
 
+    def _runner_of(self, fid: str, lid: str) -> Runner:
+        if fid not in self._runs:
+            raise ExecutionNotFound(fid)
+        if fid in self._waiting or self._runner is None:
+            raise LockNotFound(fid, lid)
+        return self._runner
+
     async def _serve(self, spec: RunSpec, producer: EventProducer) -> None:
         try:
             async with self._turn:
                 del self._waiting[spec.fid]
                 self._runner = self._runner or Runner(spec.environment)
-                await self._runner.run(spec, producer.ticket)
+                await self._runner.run(spec, producer.ticket, self._lock_expires_s)
         finally:
             self._runs.pop(spec.fid, None)
             await producer.close()

@@ -13,9 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from ..error import ExecutionNotFound
 from ..transport import ProducerTicket
 from .entry import resolve
+from .lock_types import CANCELLED, LockAnswer, LockClaim, LockOutcome, LockRequest, OpenLock
+from .locks import Locks
 from .run import Run, RunOutcome
 from .spec import AppEnvironment, RunSpec
 from .state import Sources, StaleEnvironment
@@ -33,12 +37,15 @@ class Runner:
 
     Args:
         environment: where the code of its runs can be imported.
+        name: of the actor, for remote tasks that wait for locks; "" without one.
     """
 
-    def __init__(self, environment: AppEnvironment) -> None:
+    def __init__(self, environment: AppEnvironment, name: str = "") -> None:
         _enter(environment)
         _quieten_ray()
+        self._name = name
         self._sources = Sources()
+        self._pool: Any = None
         self._run: Run | None = None
         self._last: RunOutcome | None = None
         self._over = asyncio.Event()
@@ -64,11 +71,15 @@ class Runner:
                 logger.debug("%r cannot be imported ahead: %s", entry_point, exc)
         self._sources.record()
 
-    async def run(self, spec: RunSpec, ticket: ProducerTicket) -> RunOutcome:
+    async def run(
+        self, spec: RunSpec, ticket: ProducerTicket, lock_expires_s: float = 10_800.0, pool: Any = None
+    ) -> RunOutcome:
         """Serves one run; returns after its terminal event is in the transport.
 
         Args:
             spec: what to run. ticket: where its events go, behind those that announced it.
+            lock_expires_s: seconds until a lock expires that names no timeout.
+            pool: the pool's actor, to be told when the run begins to wait for a lock and when it goes on.
 
         Raises:
             StaleEnvironment: the code of earlier runs has changed on disk; nothing was put.
@@ -77,7 +88,15 @@ class Runner:
         if self._run is not None:
             raise RuntimeError(f"this process already serves {self._run.fid}")
         self._sources.check()
-        self._run = run = Run(spec, ticket, self._sources)
+        self._run = run = Run(
+            spec,
+            ticket,
+            self._sources,
+            runner=self._name,
+            lock_expires_s=lock_expires_s,
+            on_waiting=lambda waiting: self._tell_waiting(spec.fid, waiting),
+        )
+        self._pool = pool
         self._last = None
         self._over.clear()
         try:
@@ -94,15 +113,55 @@ class Runner:
         self._run.cancel(by)
         return True
 
-    async def current(self) -> tuple[str, ProducerTicket] | None:
-        """The run being served and how to end it; None when idle."""
-        return None if self._run is None else (self._run.fid, self._run.ticket)
+    async def current(self, pool: Any = None) -> tuple[str, ProducerTicket, bool] | None:
+        """The run being served, how to end it and whether it waits for a lock; None when idle.
+
+        Args:
+            pool: who asks, and is told of the run's waiting from now on.
+        """
+        if self._run is None:
+            return None
+        self._pool = pool or self._pool
+        return self._run.fid, self._run.ticket, self._run.locks.waiting
 
     async def wait(self) -> RunOutcome | None:
         """Returns when the current run is over, with its outcome, or the last one's; None when there was none."""
         if self._run is not None:
             await self._over.wait()
         return self._last
+
+    # locks -----------------------------------------------------------------------------------------------------------
+
+    async def lock(self, fid: str, request: LockRequest) -> LockOutcome:
+        """Opens a lock for a remote task and returns how it ended; a held call."""
+        run = self._run
+        return CANCELLED if run is None or run.fid != fid else await run.locks.wait_for_remote(request)
+
+    async def withdraw_lock(self, fid: str, lid: str) -> None:
+        """Closes a lock that its remote task doesn't wait for any more."""
+        if self._run is not None and self._run.fid == fid:
+            self._run.locks.withdraw(lid)
+
+    async def open_lock(self, fid: str, lid: str) -> OpenLock:
+        """As :meth:`ExecutionMode.lock` says."""
+        return self._locks(fid).open_lock(lid)
+
+    async def claim_lock(self, fid: str, lid: str, claim: str) -> LockClaim:
+        """As :meth:`ExecutionMode.claim_lock` says."""
+        return await self._locks(fid).claim(lid, claim)
+
+    async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
+        """As :meth:`ExecutionMode.settle_lock` says."""
+        await self._locks(fid).settle(lid, claim, answer)
+
+    def _locks(self, fid: str) -> Locks:
+        if self._run is None or self._run.fid != fid:
+            raise ExecutionNotFound(fid)
+        return self._run.locks
+
+    def _tell_waiting(self, fid: str, waiting: bool) -> None:
+        if self._pool is not None:
+            self._pool.waits.remote(fid, waiting)
 
 
 async def _in_thread(work: Callable[[], None]) -> None:

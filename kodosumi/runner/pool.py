@@ -13,17 +13,19 @@ import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
 from ..cluster import NAMESPACE
 from ..config import Settings
-from ..error import LaunchUnavailable, TransportError
+from ..error import ExecutionNotFound, LaunchUnavailable, LockNotFound, TransportError
 from ..transport import EventProducer, ProducerTicket, Transport, connect_transport, transport_from
 from ..transport.ending import put_end
 from .fair_queue import FairQueue
 from .head import head_events
+from .lock_types import LockAnswer, LockClaim, OpenLock
 from .main import RunOutcome, StaleEnvironment
 from .process import NAME_PREFIX, RunnerProcess
 from .spec import AppEnvironment, RunSpec
@@ -158,7 +160,13 @@ class RunnerPool:
 
     async def figures(self) -> dict[str, int]:
         """Counts for health."""
-        return {"waiting": len(self._waiting), "running": self._stock.busy, **self._stock.figures()}
+        busy = self._stock.busy
+        return {
+            "waiting": len(self._waiting),
+            "running": busy,
+            "awaiting": busy - self._stock.working,
+            **self._stock.figures(),
+        }
 
     async def pid(self) -> int:
         """This actor's process id, for tests that kill it and for finding it in a process list."""
@@ -168,13 +176,44 @@ class RunnerPool:
         """A held call: ends only with this actor."""
         await asyncio.Event().wait()
 
+    # locks -----------------------------------------------------------------------------------------------------------
+
+    async def lock(self, fid: str, lid: str) -> OpenLock:
+        """An open lock of a run."""
+        return await (await self._process_of(fid, lid)).lock(fid, lid)
+
+    async def claim_lock(self, fid: str, lid: str, claim: str) -> LockClaim:
+        """Begins to answer a lock; a held call while another claim is worked on."""
+        return await (await self._process_of(fid, lid)).claim_lock(fid, lid, claim)
+
+    async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
+        """Ends a claim; returns when the answer's event is in the transport."""
+        await (await self._process_of(fid, lid)).settle_lock(fid, lid, claim, answer)
+
+    async def waits(self, fid: str, waiting: bool) -> None:
+        """Told by a runner: its run waits for a lock, or goes on. Who waits takes nobody's place."""
+        await self._recovered()
+        run = self._runs.get(fid)
+        if run is not None and run.process is not None:
+            run.process.waits = waiting
+            self._dispatch()
+
+    async def _process_of(self, fid: str, lid: str) -> RunnerProcess:
+        await self._recovered()
+        run = self._runs.get(fid)
+        if run is None:
+            raise ExecutionNotFound(fid)
+        if run.process is None:
+            raise LockNotFound(fid, lid)
+        return run.process
+
     # giving runs to processes --------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         """Gives waiting runs to idle processes in fair order, and has processes started for those that wait."""
         lacking: dict[str, float] = {}
         for run in list(self._waiting):
-            if self._stock.busy >= self._settings.max_runs:
+            if self._stock.working >= self._settings.max_runs:
                 return
             assert run.spec is not None
             key = run.spec.environment.key
@@ -191,7 +230,7 @@ class RunnerPool:
     async def _serve(self, run: Run, spec: RunSpec, process: RunnerProcess) -> None:
         reusable = False
         try:
-            outcome = await process.run(spec, self._ticket(run))
+            outcome = await process.run(spec, self._ticket(run), self._settings.lock_expires, _this_actor())
             reusable = self._reusable(process, outcome)
             self._forget(run)
         except StaleEnvironment:
@@ -257,14 +296,14 @@ class RunnerPool:
         except ValueError:
             return
         try:
-            current = await asyncio.wait_for(process.current(), ADOPT_TIMEOUT_S)
+            current = await asyncio.wait_for(process.current(_this_actor()), ADOPT_TIMEOUT_S)
         except (RayError, TimeoutError) as exc:
             logger.warning("runner %s does not answer and is ended: %s", name, exc)
             process.end()
             return
         self._stock.adopt(process, WANTED_BY_LAUNCH_S, at_work=current is not None)
         if current is not None:
-            fid, ticket = current
+            fid, ticket, process.waits = current
             run = Run(fid, ticket.username, transport_from(ticket).producer_from(ticket), None, process)
             self._runs[fid] = run
             self._tasks.spawn(self._serve_adopted(run, process))
@@ -278,6 +317,11 @@ class RunnerPool:
             await self._end(run, run.death_notice(exc))
         finally:
             self._stock.give_back(process, reusable=reusable)
+
+
+def _this_actor() -> Any:
+    """The pool's own handle."""
+    return ray.get_runtime_context().current_actor
 
 
 def _transport_settings(settings: Settings) -> dict[str, object]:

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 from ..cluster import NAMESPACE
+from ..error import ExecutionNotFound, KodosumiError, LaunchUnavailable
 from ..transport import ProducerTicket
+from .lock_types import LockAnswer, LockClaim, OpenLock
 from .main import Runner, RunOutcome
 from .spec import AppEnvironment, RunSpec
 
 NAME_PREFIX = "runner-"
-CONTROL_CALLS = 64
-"""Calls a runner answers at once: one held run, one held wait, and room for cancels."""
+CONTROL_CALLS = 10_000
+"""Calls a runner answers at once: one held run, one held wait, those of locks, and room for cancels."""
 
 
 class RunnerProcess:
@@ -27,12 +30,14 @@ class RunnerProcess:
         key: its environment's key.
         runs: runs it has served.
         idle_since: clock (monotonic seconds) when it became idle.
+        waits: whether its run waits for a lock, and so takes nobody's place.
     """
 
     def __init__(self, key: str, actor: Any) -> None:
         self.key = key
         self.runs = 0
         self.idle_since = time.monotonic()
+        self.waits = False
         self._actor = actor
 
     @classmethod
@@ -47,10 +52,11 @@ class RunnerProcess:
             ray.exceptions.RayError: it can't be started in this environment, with Ray's reason.
         """
         # Detached, so that a run survives the pool; found again by the environment's key in its name.
+        name = f"{NAME_PREFIX}{environment.key}-{uuid.uuid4().hex[:8]}"
         actor = (
             ray.remote(Runner)
             .options(
-                name=f"{NAME_PREFIX}{environment.key}-{uuid.uuid4().hex[:8]}",
+                name=name,
                 namespace=NAMESPACE,
                 lifetime="detached",
                 num_cpus=0,
@@ -58,7 +64,7 @@ class RunnerProcess:
                 max_concurrency=CONTROL_CALLS,
                 runtime_env=_runtime_env(environment) or None,
             )
-            .remote(environment)
+            .remote(environment, name)
         )
         process = cls(environment.key, actor)
         try:
@@ -77,10 +83,18 @@ class RunnerProcess:
         """
         return cls(name.removeprefix(NAME_PREFIX).rpartition("-")[0], ray.get_actor(name, namespace=NAMESPACE))
 
-    async def run(self, spec: RunSpec, ticket: ProducerTicket) -> RunOutcome:
-        """Serves a run; returns when its terminal event is in the transport. A held call: it fails with the process."""
+    async def run(
+        self, spec: RunSpec, ticket: ProducerTicket, lock_expires_s: float = 10_800.0, pool: Any = None
+    ) -> RunOutcome:
+        """Serves a run; returns when its terminal event is in the transport. A held call: it fails with the process.
+
+        Args:
+            spec: what to run. ticket: where its events go.
+            lock_expires_s: seconds until a lock expires that names no timeout.
+            pool: the pool's actor, whose ``waits`` is told when the run waits for a lock.
+        """
         self.runs += 1
-        outcome: RunOutcome = await self._actor.run.remote(spec, ticket)
+        outcome: RunOutcome = await self._actor.run.remote(spec, ticket, lock_expires_s, pool)
         return outcome
 
     async def wait(self) -> RunOutcome | None:
@@ -88,18 +102,44 @@ class RunnerProcess:
         outcome: RunOutcome | None = await self._actor.wait.remote()
         return outcome
 
-    async def current(self) -> tuple[str, ProducerTicket] | None:
-        """The run it serves now."""
-        current: tuple[str, ProducerTicket] | None = await self._actor.current.remote()
+    async def current(self, pool: Any = None) -> tuple[str, ProducerTicket, bool] | None:
+        """The run it serves now, and whether that waits for a lock; later changes are told to this pool's actor."""
+        current: tuple[str, ProducerTicket, bool] | None = await self._actor.current.remote(pool)
         return current
 
     async def cancel(self, fid: str, by: str) -> None:
         """Asks the run to end."""
         await self._actor.cancel.remote(fid, by)
 
+    async def lock(self, fid: str, lid: str) -> OpenLock:
+        """As :meth:`ExecutionMode.lock` says, like the next two."""
+        lock: OpenLock = await _own_errors(fid, self._actor.open_lock.remote(fid, lid))
+        return lock
+
+    async def claim_lock(self, fid: str, lid: str, claim: str) -> LockClaim:
+        claimed: LockClaim = await _own_errors(fid, self._actor.claim_lock.remote(fid, lid, claim))
+        return claimed
+
+    async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
+        await _own_errors(fid, self._actor.settle_lock.remote(fid, lid, claim, answer))
+
     def end(self) -> None:
         """Kills the process at once; idempotent."""
         ray.kill(self._actor, no_restart=True)
+
+
+async def _own_errors(fid: str, reference: Any) -> Any:
+    """What a call answers, its errors as they were raised: Ray's copies of them don't pass on as what they are."""
+    try:
+        return await reference
+    except RayTaskError as exc:
+        if isinstance(exc.cause, KodosumiError):
+            raise exc.cause from None
+        raise
+    except ActorUnavailableError as exc:
+        raise LaunchUnavailable("The run's process does not answer now. Try again.") from exc
+    except RayActorError as exc:
+        raise ExecutionNotFound(fid) from exc
 
 
 def _runtime_env(environment: AppEnvironment) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from ..error import ExecutionClosed, PayloadTooLarge
@@ -11,10 +14,11 @@ from ..events import Event, EventKind, ExecutionState
 from ..transport import ProducerTicket
 from ..transport.ending import LOSS_NOTICE
 from .capture import Capture
+from .locks import Locks
 from .mailbox import open_mailbox
-from .spec import RunSpec
+from .spec import RunSpec, UploadedFile
 from .state import Sources, Surroundings, threads_left
-from .tracer import RunControl, Tracer, check_size
+from .tracer import RunControl, RunHome, Tracer, check_size
 from .usercode import Outcome, UserCode
 
 GRACE_S = 5.0
@@ -43,15 +47,40 @@ class Run:
 
     Args:
         spec: what to run. ticket: where its events go. sources: of the process, extended by what the run imports.
+        runner: name of this process's actor, "" without one.
+        lock_expires_s: seconds until a lock expires that names no timeout.
+        on_waiting: told when it begins to wait for a lock, and when it goes on.
+
+    Attributes:
+        locks: of this run.
     """
 
-    def __init__(self, spec: RunSpec, ticket: ProducerTicket, sources: Sources) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        ticket: ProducerTicket,
+        sources: Sources,
+        *,
+        runner: str,
+        lock_expires_s: float,
+        on_waiting: Callable[[bool], None],
+    ) -> None:
         self.fid = spec.fid
         self._spec = spec
         self._sources = sources
         self._mailbox = open_mailbox(ticket)
         self._max_bytes = ticket.max_event_bytes
         self._control = RunControl(spec.fid)
+        self._home = RunHome(runner, spec.files)
+        self.locks = self._control.locks = Locks(
+            spec.fid,
+            spec.username,
+            self._mailbox,
+            names=spec.locks,
+            expires_s=lock_expires_s,
+            max_bytes=self._max_bytes,
+            on_waiting=on_waiting,
+        )
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._killed_by: str | None = None
@@ -68,6 +97,8 @@ class Run:
         """Asks for the end; the first who asks is named. No effect once user code is over."""
         if self._killed_by is None and self._user is not None and self._user.cancel():
             self._killed_by = by
+            # After user code was told: who waits for a lock hears of it once, where it's told best.
+            self.locks.end()
             self._stop()
 
     async def serve(self) -> RunOutcome:
@@ -77,7 +108,7 @@ class Run:
             Exception: what the transport failed with, when the end could not be put.
         """
         self._mailbox.on_failure = self._on_transport_failure
-        self._mailbox.post_now([Event.now(EventKind.STATUS, ExecutionState.RUNNING)])
+        self._mailbox.post_now([Event.now(EventKind.STATUS, ExecutionState.RUNNING), *_told(self._spec.uploads)])
         restored = await self._call()
         ended = self._end_events()
         self._mailbox.seal(ended)
@@ -97,11 +128,12 @@ class Run:
         self._control.begin()
         capture = Capture(self._mailbox, self._max_bytes)
         try:
-            tracer = Tracer(self._mailbox.ticket, control=self._control)
+            tracer = Tracer(self._mailbox.ticket, self._home, control=self._control)
             self._user = UserCode(self._spec, tracer, self._control, self._imported, capture.flush)
             self._user.start()
             await self._over(self._user)
         finally:
+            self.locks.end()
             restored = capture.end()
             self._control.end()
         return restored
@@ -130,6 +162,7 @@ class Run:
     def _transport_failed(self) -> None:
         if self._user is not None:
             self._user.cancel()
+        self.locks.end()
         self._stop()
 
     # the end ---------------------------------------------------------------------------------------------------------
@@ -173,6 +206,13 @@ class Run:
             changed = self._surroundings.restore()
         # Whether a late import or the run itself made the change can't be told: only a fresh process is right.
         return "modules imported during the run changed the process" if imported and changed else ""
+
+
+def _told(uploads: Sequence[UploadedFile]) -> list[Event]:
+    if not uploads:
+        return []
+    files = [asdict(upload) for upload in uploads]
+    return [Event.now(EventKind.UPLOAD, json.dumps({"Upload": {"files": files}}, ensure_ascii=False))]
 
 
 def _error_end(text: str) -> list[Event]:

@@ -86,6 +86,11 @@ class ProcessStock:
         return sum(len(shelf.busy) for shelf in self._shelves.values())
 
     @property
+    def working(self) -> int:
+        """Processes at work whose run doesn't wait for a lock."""
+        return sum(not process.waits for shelf in self._shelves.values() for process in shelf.busy)
+
+    @property
     def starting(self) -> int:
         """Processes being started, in all environments."""
         return sum(shelf.starting for shelf in self._shelves.values())
@@ -118,6 +123,7 @@ class ProcessStock:
         if not shelf.idle:
             return None
         process = shelf.idle.pop()
+        process.waits = False
         shelf.busy.add(process)
         shelf.handed_at = time.monotonic()
         runs = process.runs
@@ -157,7 +163,7 @@ class ProcessStock:
         """
         shelf = self._shelves[key]
         served_since = max(waiting_since, shelf.handed_at)
-        due = min(served_since + STANDSTILL_S, waiting_since + LONGEST_WAIT_S) if shelf.busy else 0.0
+        due = min(served_since + STANDSTILL_S, waiting_since + LONGEST_WAIT_S) if _may_become_free(shelf) else 0.0
         patience = due - time.monotonic()
         if patience > 0:
             self._look_again(shelf, patience)
@@ -227,6 +233,11 @@ class ProcessStock:
                     process.end()
             if not (wanted or shelf.idle or shelf.busy or shelf.starting):
                 del self._shelves[key]
+
+
+def _may_become_free(shelf: Shelf) -> bool:
+    """Whether a process is at work that doesn't wait for a human."""
+    return any(not process.waits for process in shelf.busy)
 
 
 def _cores() -> int:

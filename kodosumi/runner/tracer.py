@@ -13,16 +13,37 @@ import json
 import logging
 import threading
 import traceback
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..error import PayloadTooLarge
-from ..events import Event, EventKind, new_fid
+from ..events import Event, EventKind
 from ..transport import ProducerTicket
+from .lock_waiting import LockWaiting, NoWaiting, WaitingHere, WaitingRemotely, requested
 from .mailbox import mailbox_for
 from .payload import wrap
+from .spec import RunFiles
+
+if TYPE_CHECKING:
+    from .files import AsyncFileSystem, SyncFileSystem
+    from .locks import Locks
 
 logger = logging.getLogger("kodosumi.tracer")
+
+
+@dataclass(frozen=True, slots=True)
+class RunHome:
+    """Where a run lives, for those of its tracers that are elsewhere.
+
+    Attributes:
+        runner: name of its runner's actor, "" without one.
+        files: how to reach its files.
+    """
+
+    runner: str = ""
+    files: RunFiles = field(default_factory=RunFiles)
 
 
 class Tracer:
@@ -32,6 +53,7 @@ class Tracer:
 
     Args:
         ticket: of the execution; entry points get their tracer ready made.
+        home: where the run lives.
 
     Attributes:
         fid: the execution's id.
@@ -39,14 +61,18 @@ class Tracer:
 
     fid: str
 
-    def __init__(self, ticket: ProducerTicket, *, control: RunControl | None = None) -> None:
+    def __init__(
+        self, ticket: ProducerTicket, home: RunHome | None = None, *, control: RunControl | None = None
+    ) -> None:
         self.fid = ticket.fid
+        self._username = ticket.username
+        self._home = home or RunHome()
         self._mailbox = mailbox_for(ticket)
         self._max_bytes = ticket.max_event_bytes
         self._control = control or RunControl.of(ticket.fid)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tracer, (self._mailbox.hand_over(lambda: self.cancelled),)
+        return Tracer, (self._mailbox.hand_over(lambda: self.cancelled), self._home)
 
     @property
     def cancelled(self) -> bool:
@@ -114,6 +140,66 @@ class Tracer:
         """:meth:`warning` for plain code."""
         self._put_sync(_warning(lines, exc_info))
 
+    async def lock(
+        self,
+        name: str,
+        data: Any = None,
+        timeout: float | None = None,
+        *,
+        assignee: str | Iterable[str] | None = None,
+        four_eyes: bool = False,
+    ) -> Any:
+        """Waits until somebody has answered; the run is ``awaiting`` meanwhile. Cancelling the call closes the lock.
+
+        Args:
+            name: of the app's ``@app.lock`` handler, which makes the form, and ``@app.lease`` handler, if there is one.
+            data: for the handlers, which get it as plain JSON values.
+            timeout: seconds until the lock expires; ``KODO_LOCK_EXPIRES`` by default.
+            assignee: who may answer instead of the run's owner: a role's name, id or e-mail, or a list of them.
+                Operators always may.
+            four_eyes: whether the run's owner may not, not even as an operator.
+
+        Returns:
+            What the lease handler returned, or the form's values where there is no such handler.
+
+        Raises:
+            UnknownLock: the app has no lock of this name.
+            TimeoutError: nobody has answered in time.
+            CancelledError: the run was asked to end.
+            PayloadTooLarge: the data are larger than an event may be.
+            ValueError: a timeout that isn't positive, an assignee that names nobody.
+        """
+        request = requested(name, data, timeout, assignee, four_eyes)
+        return (await self._locks().wait(request)).value()
+
+    def lock_sync(
+        self,
+        name: str,
+        data: Any = None,
+        timeout: float | None = None,
+        *,
+        assignee: str | Iterable[str] | None = None,
+        four_eyes: bool = False,
+    ) -> Any:
+        """:meth:`lock` for plain code, on any thread; a remote task gives its processors to others meanwhile."""
+        return self._locks().wait_sync(requested(name, data, timeout, assignee, four_eyes)).value()
+
+    async def fs(self) -> AsyncFileSystem:
+        """The run's files; to be closed, best by ``async with await tracer.fs() as fs``.
+
+        Raises:
+            FilesUnavailable: they can't be reached from here; says what to do.
+        """
+        from .files import open_files
+
+        return open_files(self.fid, self._username, self._home.files)
+
+    def fs_sync(self) -> SyncFileSystem:
+        """:meth:`fs` for plain code, as in ``with tracer.fs_sync() as fs``."""
+        from .files import open_files_sync
+
+        return open_files_sync(self.fid, self._username, self._home.files)
+
     async def emit(self, events: Sequence[Event]) -> None:
         """Emits ready made events; for adapters, not for authors."""
         await self._put(events)
@@ -130,6 +216,11 @@ class Tracer:
         if not self._mailbox.post(events):
             self._warn(events)
 
+    def _locks(self) -> LockWaiting:
+        if self._control is not None and self._control.locks is not None:
+            return WaitingHere(self._control.locks, self._control)
+        return WaitingRemotely(self._home.runner, self.fid) if self._home.runner else NoWaiting()
+
     def _check_size(self, events: Sequence[Event]) -> None:
         for event in events:
             check_size(event, self._max_bytes)
@@ -144,6 +235,10 @@ class RunControl:
 
     Args:
         fid: the execution.
+
+    Attributes:
+        cancelled: whether it has been asked to end.
+        locks: of the run, while it is served.
     """
 
     _current: RunControl | None = None
@@ -151,7 +246,9 @@ class RunControl:
     def __init__(self, fid: str) -> None:
         self.fid = fid
         self.cancelled = False
+        self.locks: Locks | None = None
         self._told: set[int] = set()
+        self._parked: set[int] = set()
         self._lock = threading.Lock()
 
     @classmethod
@@ -171,10 +268,30 @@ class RunControl:
     def tell(self, thread: int) -> bool:
         """Whether a thread is still to be told; it counts as told from now on. Told once, it can clean up in peace."""
         with self._lock:
-            news = self.cancelled and thread not in self._told
+            news = self.cancelled and thread not in self._told and thread not in self._parked
             if news:
                 self._told.add(thread)
             return news
+
+    @contextmanager
+    def parked(self) -> Iterator[None]:
+        """The calling thread waits inside for something that ends with the run, and is told when it leaves.
+
+        Raises:
+            CancelledError: the run was asked to end.
+        """
+        thread = threading.get_ident()
+        with self._lock:
+            if self.cancelled:
+                self._told.add(thread)
+                raise asyncio.CancelledError("the run was asked to end")
+            self._parked.add(thread)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._parked.discard(thread)
+        self.check()
 
     def check(self) -> None:
         """Tells the calling thread.
@@ -184,33 +301,6 @@ class RunControl:
         """
         if self.cancelled and self.tell(threading.get_ident()):
             raise asyncio.CancelledError("the run was asked to end")
-
-
-class TracerMock(Tracer):
-    """A tracer for tests and offline runs: needs no Ray and keeps its events.
-
-    Args:
-        fid: an execution id; a fresh one by default.
-
-    Attributes:
-        events: what was emitted, in order.
-        cancelled: set it to see how code cleans up.
-    """
-
-    cancelled: bool = False
-
-    def __init__(self, fid: str | None = None) -> None:
-        self.fid = fid or new_fid()
-        self.events: list[Event] = []
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _mock_of, (self.fid, self.events)
-
-    async def _put(self, events: Sequence[Event]) -> None:
-        self.events += events
-
-    def _put_sync(self, events: Sequence[Event]) -> None:
-        self.events += events
 
 
 def check_size(event: Event, max_bytes: int) -> None:
@@ -224,12 +314,6 @@ def check_size(event: Event, max_bytes: int) -> None:
     size = len(event.payload.encode("utf-8", "replace"))
     if size > max_bytes:
         raise PayloadTooLarge(event.kind, size, max_bytes)
-
-
-def _mock_of(fid: str, events: list[Event]) -> TracerMock:
-    mock = TracerMock(fid)
-    mock.events = events
-    return mock
 
 
 def _text(kind: EventKind, lines: Sequence[object]) -> list[Event]:

@@ -50,7 +50,7 @@ async def test_both_twins_of_a_call_emit_the_same(ticket, record: Record, name, 
 def test_every_call_has_its_twin() -> None:
     public = {name for name, _ in inspect.getmembers(Tracer, inspect.isfunction) if not name.startswith("_")}
     twins = {name.removesuffix("_sync") for name in public if name.endswith("_sync")}
-    assert twins == {"debug", "result", "action", "markdown", "html", "text", "warning"}
+    assert twins == {"debug", "result", "action", "markdown", "html", "text", "warning", "lock", "fs"}
     assert public - {f"{name}_sync" for name in twins} - twins == {"emit"}
 
 
@@ -89,8 +89,9 @@ async def test_a_pickled_tracer_knows_the_epoch_its_run_began_in(ticket, record:
 
 
 async def test_handing_a_tracer_on_waits_for_what_was_told_before(ticket, record: Record) -> None:
-    open_mailbox(ticket)
+    own = open_mailbox(ticket)
     tracer = Tracer(ticket)
+    assert tracer._mailbox is own
     record.blocked = True
     await tracer.debug("before")
     handed = asyncio.create_task(asyncio.to_thread(pickle.dumps, tracer))

@@ -1,0 +1,339 @@
+"""The locks of one run: opened by its code, claimed and answered by whoever may, on the runner's control loop.
+
+This is the one authority: a lock has one answer because everything about it happens here, one step after the other.
+The store knows locks by their events alone. Who may answer is not decided here (the panel knows roles), nor what an
+answer means (the app's handlers). A tracer's side of it is ``lock_waiting.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..error import ExecutionClosed, ExecutionNotFound, LockNotFound, LockReleased, PayloadTooLarge, UnknownLock
+from ..events import Event, EventKind, parsed_json
+from .lock_types import BUSY, CANCELLED, LockAnswer, LockClaim, LockOutcome, LockRequest, OpenLock
+from .mailbox import Mailbox
+from .tracer import check_size
+
+CLAIM_LIFETIME_S = 60.0
+"""A claim whose holder is silent for so long gives way to the next."""
+
+MAX_REMOTE_WAITS = 5_000
+"""Calls of remote tasks that one run holds; further ones are told to ask again, so that a cancel gets through."""
+
+
+@dataclass(eq=False, slots=True)
+class Lock:
+    """One lock.
+
+    Attributes:
+        terms: what whoever answers is told.
+        deadline: loop time at which it expires.
+        own: whether the run's own process waits for it, rather than a remote task.
+        outcome: how it ended; done as soon as it has.
+        timer: to its expiry. claim_timer: to its claim's end.
+        holder: the claim that is being worked on, "" when there is none.
+        issued: all claims there were.
+        queue: claims that wait for their turn, in order.
+        taken: the claim whose answer was taken.
+    """
+
+    terms: OpenLock
+    deadline: float
+    own: bool
+    outcome: asyncio.Future[LockOutcome]
+    timer: asyncio.TimerHandle | None = None
+    claim_timer: asyncio.TimerHandle | None = None
+    holder: str = ""
+    issued: set[str] = field(default_factory=set)
+    queue: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+    taken: str = ""
+
+
+class Locks:
+    """Lives on the loop that makes it.
+
+    Args:
+        fid: of the run. username: role id of its owner.
+        mailbox: of the run.
+        names: that the app has an ``@app.lock`` for; None: any.
+        expires_s: seconds until a lock expires that names no timeout.
+        max_bytes: largest payload of one event.
+        on_waiting: told when the run's own process begins to wait for a lock, and when it waits for none any more.
+    """
+
+    def __init__(
+        self,
+        fid: str,
+        username: str,
+        mailbox: Mailbox,
+        *,
+        names: Collection[str] | None,
+        expires_s: float,
+        max_bytes: int,
+        on_waiting: Callable[[bool], None],
+    ) -> None:
+        self._fid = fid
+        self._username = username
+        self._mailbox = mailbox
+        self._names = names
+        self._expires_s = expires_s
+        self._max_bytes = max_bytes
+        self._on_waiting = on_waiting
+        self._loop = asyncio.get_running_loop()
+        self._locks: dict[str, Lock] = {}
+        self._opening: set[asyncio.Task[Any]] = set()
+        self._remote = 0
+        self._own = 0
+        self._over = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the run's own process waits for a lock."""
+        return self._own > 0
+
+    # asked for by tracers --------------------------------------------------------------------------------------------
+
+    def submit(self, request: LockRequest) -> Future[LockOutcome]:
+        """Opens a lock from any thread of the run's process; cancelling the future withdraws it.
+
+        Raises:
+            UnknownLock: the app has none of this name.
+        """
+        self._check_name(request.name)
+        if self._over:
+            over: Future[LockOutcome] = Future()
+            over.set_result(CANCELLED)
+            return over
+        return asyncio.run_coroutine_threadsafe(self._wait_here(request), self._loop)
+
+    async def wait_for_remote(self, request: LockRequest) -> LockOutcome:
+        """Opens a lock for a remote task, which holds this call; one that comes again joins the lock it opened."""
+        if self._remote >= MAX_REMOTE_WAITS:
+            return BUSY
+        self._remote += 1
+        try:
+            self._check_name(request.name)
+            outcome = await self._wait(request, own=False)
+        except (UnknownLock, PayloadTooLarge) as exc:
+            return LockOutcome(error=exc)
+        finally:
+            self._remote -= 1
+        # What the task tells next goes another way: the lease must be in before it.
+        with contextlib.suppress(Exception):
+            await self._mailbox.shipped()
+        return outcome
+
+    def withdraw(self, lid: str) -> None:
+        """Closes a lock that nobody waits for any more; no effect on one that has ended."""
+        lock = self._locks.get(lid)
+        if lock is not None and not lock.outcome.done():
+            self._tell_end(lock, {"withdrawn": True})
+            self._end_lock(lock, CANCELLED)
+
+    async def _wait_here(self, request: LockRequest) -> LockOutcome:
+        try:
+            return await self._wait(request, own=True)
+        except asyncio.CancelledError:
+            self.withdraw(request.lid)
+            raise
+
+    async def _wait(self, request: LockRequest, *, own: bool) -> LockOutcome:
+        lock = self._locks.get(request.lid) or await self._open(request, own=own)
+        return CANCELLED if lock is None else await asyncio.shield(lock.outcome)
+
+    async def _open(self, request: LockRequest, *, own: bool) -> Lock | None:
+        """A new lock, known as soon as its event is on its way; None when the run is over."""
+        timeout_s = self._expires_s if request.timeout_s is None else request.timeout_s
+        data = parsed_json(request.data)
+        terms = OpenLock(self._fid, self._username, request.lid, request.name, data, time.time() + timeout_s)
+        event = _event(
+            EventKind.LOCK,
+            terms,
+            data=data,
+            expires=terms.expires,
+            assignee=None if request.assignee is None else list(request.assignee),
+            four_eyes=request.four_eyes,
+        )
+        check_size(event, self._max_bytes)
+        if self._over or not await self._posted(event) or self._over:
+            return None
+        lock = Lock(terms, self._loop.time() + timeout_s, own, self._loop.create_future())
+        lock.timer = self._loop.call_later(timeout_s, self._expire_unless_claimed, lock)
+        self._locks[request.lid] = lock
+        self._count(lock, 1)
+        return lock
+
+    async def _posted(self, event: Event) -> bool:
+        """Posts, waiting for room; False when the run is over."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._opening.add(task)
+        try:
+            return await self._mailbox.post_async([event])
+        except asyncio.CancelledError:
+            if self._over:
+                return False
+            raise
+        finally:
+            self._opening.discard(task)
+
+    # asked for by modes ----------------------------------------------------------------------------------------------
+
+    def open_lock(self, lid: str) -> OpenLock:
+        """As :meth:`ExecutionMode.lock` says."""
+        return self._waiting_lock(lid).terms
+
+    async def claim(self, lid: str, claim: str) -> LockClaim:
+        """As :meth:`ExecutionMode.claim_lock` says; the claim's id comes with it, so that asking again is the same."""
+        lock = self._waiting_lock(lid)
+        if lock.holder != claim:
+            if self._loop.time() >= lock.deadline:
+                # It's only kept for the claim that came in time.
+                raise LockReleased(self._fid, lid)
+            if lock.holder:
+                await self._turn(lock, claim)
+            else:
+                self._hold(lock, claim)
+        return LockClaim(lock.terms, claim)
+
+    async def settle(self, lid: str, claim: str, answer: LockAnswer | None) -> None:
+        """As :meth:`ExecutionMode.settle_lock` says.
+
+        Raises:
+            PayloadTooLarge: the answer can't be kept; the claim has ended.
+        """
+        lock = self._locks.get(lid)
+        if lock is None:
+            raise LockNotFound(self._fid, lid)
+        if answer is None:
+            self._give_up(lock, claim)
+            return
+        if lock.taken != claim:
+            self._take(lock, claim, answer)
+        try:
+            await self._mailbox.shipped()
+        except ExecutionClosed as exc:
+            raise ExecutionNotFound(self._fid) from exc
+
+    def end(self) -> None:
+        """Ends all waiting, because the run ends; idempotent. No lock opens any more."""
+        self._over = True
+        for task in list(self._opening):
+            task.cancel()
+        for lock in list(self._locks.values()):
+            self._end_lock(lock, CANCELLED)
+
+    # claims ----------------------------------------------------------------------------------------------------------
+
+    def _waiting_lock(self, lid: str) -> Lock:
+        if self._over:
+            raise ExecutionNotFound(self._fid)
+        lock = self._locks.get(lid)
+        if lock is None:
+            raise LockNotFound(self._fid, lid)
+        if lock.outcome.done():
+            raise LockReleased(self._fid, lid)
+        return lock
+
+    async def _turn(self, lock: Lock, claim: str) -> None:
+        """Returns when the claim holds the lock."""
+        turn = lock.queue.setdefault(claim, self._loop.create_future())
+        try:
+            await asyncio.shield(turn)
+        except asyncio.CancelledError:
+            self._give_up(lock, claim)
+            raise
+
+    def _hold(self, lock: Lock, claim: str) -> None:
+        lock.holder = claim
+        lock.issued.add(claim)
+        lock.claim_timer = self._loop.call_later(CLAIM_LIFETIME_S, self._give_up, lock, claim)
+
+    def _give_up(self, lock: Lock, claim: str) -> None:
+        """Ends a claim without an answer: whoever waits is next, and what should have expired meanwhile does."""
+        turn = lock.queue.pop(claim, None)
+        if turn is not None and not turn.done():
+            turn.set_exception(LockReleased(self._fid, lock.terms.lid))
+            turn.exception()  # its caller may be gone
+        if lock.holder != claim or lock.outcome.done():
+            return
+        lock.holder = ""
+        _stop(lock.claim_timer)
+        if lock.queue:
+            following = next(iter(lock.queue))
+            self._hold(lock, following)
+            lock.queue.pop(following).set_result(None)
+        elif self._loop.time() >= lock.deadline:
+            self._expire_unless_claimed(lock)
+
+    def _take(self, lock: Lock, claim: str, answer: LockAnswer) -> None:
+        """Takes the answer of a claim, even of one that was too slow, if it is the first."""
+        if self._over:
+            raise ExecutionNotFound(self._fid)
+        if lock.outcome.done() or claim not in lock.issued:
+            raise LockReleased(self._fid, lock.terms.lid)
+        try:
+            self._tell_end(lock, {"result": parsed_json(answer.payload), "by": answer.by, "at": answer.at})
+        except PayloadTooLarge:
+            self._give_up(lock, claim)
+            raise
+        lock.taken = claim
+        self._end_lock(lock, LockOutcome(result=answer.result))
+
+    # ends ------------------------------------------------------------------------------------------------------------
+
+    def _expire_unless_claimed(self, lock: Lock) -> None:
+        if lock.holder or lock.outcome.done():
+            return
+        text = f"Lock {lock.terms.lid} expired: nobody answered {lock.terms.name!r} in time"
+        self._tell_end(lock, {"expired": True})
+        self._end_lock(lock, LockOutcome(error=TimeoutError(text)))
+
+    def _tell_end(self, lock: Lock, facts: dict[str, Any]) -> None:
+        event = _event(EventKind.LEASE, lock.terms, **{"result": None, **facts})
+        check_size(event, self._max_bytes)
+        # Without waiting: there are no more of these than locks, which did wait.
+        self._mailbox.post_now([event])
+
+    def _end_lock(self, lock: Lock, outcome: LockOutcome) -> None:
+        if lock.outcome.done():
+            return
+        lock.outcome.set_result(outcome)
+        lock.terms = replace(lock.terms, data=None)
+        _stop(lock.timer)
+        _stop(lock.claim_timer)
+        error = ExecutionNotFound(self._fid) if self._over else LockReleased(self._fid, lock.terms.lid)
+        for turn in lock.queue.values():
+            turn.set_exception(error)
+            turn.exception()  # its caller may be gone
+        lock.queue.clear()
+        self._count(lock, -1)
+
+    def _count(self, lock: Lock, difference: int) -> None:
+        if lock.own:
+            before, self._own = self.waiting, self._own + difference
+            if before != self.waiting:
+                self._on_waiting(self.waiting)
+
+    def _check_name(self, name: str) -> None:
+        if self._names is not None and name not in self._names:
+            known = ", ".join(sorted(self._names)) or "none at all"
+            raise UnknownLock(f"The app has no @app.lock({name!r}) handler. Its locks: {known}.")
+
+
+def _event(kind: EventKind, terms: OpenLock, **facts: Any) -> Event:
+    content = {"dict": {"name": terms.name, "lid": terms.lid, **facts}}
+    return Event.now(kind, json.dumps(content, ensure_ascii=False))
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
