@@ -145,7 +145,9 @@ class FileSystemSuite:
                 await done(lambda call=call: call(path), system)
 
     @pytest.mark.parametrize("name", ["%2e%2e", "a%2fb", "ünï cødé 日本.txt", "#?&=+;,'\"(1).md", " x", "100%"])
-    async def test_any_other_name_is_just_a_name(self, system: FileSystem, home: Path, tmp_path: Path, name: str) -> None:
+    async def test_any_other_name_is_just_a_name(
+        self, system: FileSystem, home: Path, tmp_path: Path, name: str
+    ) -> None:
         (tmp_path / "own").mkdir()
         (tmp_path / "own" / name).write_text("content")
 
@@ -420,7 +422,12 @@ class FileSystemSuite:
         assert len(await done(lambda: system.download("out"), system)) == 5
         await done(system.close, system)
 
-        await until(lambda: threads_left(before), lambda left: not left)
+        await until(lambda: _ours(threads_left(before)), lambda left: not left)
+
+
+def _ours(left: list[threading.Thread]) -> list[threading.Thread]:
+    # A panel in this process has threads of its own.
+    return [thread for thread in left if "AnyIO" not in thread.name]
 
 
 def _made(temporary: Path) -> list[str]:
