@@ -44,7 +44,15 @@ def test_the_last_command_of_a_readme_starts_a_run_that_finishes(
 
 
 def test_all_flows_of_the_examples_are_listed(flows: dict[str, str]) -> None:
-    assert set(flows) >= {"Hello", "Every form element", "Primes", "Primes, plainly", "My service"}
+    assert set(flows) >= {
+        "Hello",
+        "Every form element",
+        "Primes",
+        "Primes, plainly",
+        "My service",
+        "Approval",
+        "Documents",
+    }
 
 
 def test_the_forms_example_has_every_element() -> None:
@@ -53,7 +61,7 @@ def test_the_forms_example_has_every_element() -> None:
     source = (EXAMPLES / "forms" / "app.py").read_text()
     elements = {"Action", "Break", "Cancel", "Checkbox", "Errors", "HR", "HTML", "InputArea", "InputDate"}
     elements |= {"InputDateTime", "InputNumber", "InputOption", "InputPassword", "InputText", "InputTime", "Markdown"}
-    elements |= {"Select", "Submit"}
+    elements |= {"Select", "Submit", "InputFiles"}
 
     assert [name for name in elements if not hasattr(forms, name)] == []
     assert [name for name in elements if f"F.{name}(" not in source] == []

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,59 @@ async def pid(tracer: Tracer) -> int:
     """Which process it is."""
     await tracer.debug(str(os.getpid()))
     return os.getpid()
+
+
+@ray.remote(num_cpus=0)
+def ask_on(tracer: Tracer) -> Any:
+    """A task that asks and tells the answer."""
+    answer = tracer.lock_sync("question", data={"number": 4})
+    tracer.result_sync(answer)
+    return answer
+
+
+async def ask(inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Asks one after the other and two at once, and has a task ask; returns the answers."""
+    first = await tracer.lock("question", data={"number": 1})
+    both = await asyncio.gather(
+        tracer.lock("question", data={"number": 2}), tracer.lock("unleased", data={"number": 3})
+    )
+    return [first, *both, await ask_on.remote(tracer)]
+
+
+async def ask_once(inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Asks once, with what ``tracer.lock`` takes."""
+    try:
+        return await tracer.lock("question", data={"number": 1}, **inputs)
+    except TimeoutError as exc:
+        return f"TimeoutError: {exc}"
+
+
+async def ask_and_tell(inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Tells which process it is, and asks."""
+    await tracer.debug(str(os.getpid()))
+    return await tracer.lock("question", data={"number": 1})
+
+
+@ray.remote(num_cpus=0)
+def copy_on(tracer: Tracer, path: str, folder: str) -> int:
+    """A task that copies one file to the results."""
+    with tracer.fs_sync() as files:
+        with files.open(path) as stream:
+            content = stream.read_all()
+        target = Path(folder) / f"{Path(path).name}.copy"
+        target.write_bytes(content)
+        files.upload(str(target))
+    return len(content)
+
+
+async def copy_files(inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Has each file that it was given copied by a task; returns what is there then."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with await tracer.fs() as files:
+            for file in await files.ls("in"):
+                await copy_on.remote(tracer, file["path"], folder)
+            listed = [*await files.ls("in"), *await files.ls("out")]
+    return [{"path": file["path"], "size": file["size"]} for file in listed]
 
 
 async def until_there(path: str) -> None:

@@ -1,16 +1,46 @@
-"""One endpoint that launches any of the agents: ``{"entry": name, "inputs": JSON text}``."""
+"""One endpoint that launches any of the agents: ``{"entry": name, "inputs": JSON text}``, and one that takes files."""
 
 import json
+from typing import Any
 
 from fastapi import Request
 
-from kodosumi.core import Launch, ServeAPI
+from kodosumi.core import InputsError, Launch, ServeAPI
 from kodosumi.core import forms as F
 
 app = ServeAPI()
-form = F.Model(F.InputText(name="entry"), F.InputText(name="inputs"), F.Submit("Go"))
+fields = (F.InputText(name="entry"), F.InputText(name="inputs"))
+form = F.Model(*fields, F.Submit("Go"))
+files_form = F.Model(*fields, F.InputFiles(name="first", multiple=True), F.InputFiles(name="second"), F.Submit("Go"))
 
 
 @app.enter("/", form, summary="Faults")
 async def enter(request: Request, inputs: dict):
     return Launch(request, f"agents:{inputs['entry']}", inputs=json.loads(inputs["inputs"] or "{}"))
+
+
+@app.enter("/files", files_form, summary="Files")
+async def enter_files(request: Request, inputs: dict):
+    return Launch(request, f"agents:{inputs['entry']}", inputs=json.loads(inputs["inputs"] or "{}"))
+
+
+@app.lock("question")
+async def question(data: dict[str, Any]) -> F.Model:
+    return F.Model(
+        F.Markdown(f"Question {data['number']}"),
+        F.InputText(name="answer", required=True),
+        F.InputFiles(name="proof"),
+        F.Submit("Answer"),
+    )
+
+
+@app.lease("question")
+def judge(data: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any] | None:
+    if inputs["answer"] == "wrong":
+        raise InputsError(answer="That is wrong.")
+    return None if inputs["answer"] == "nothing" else {"to": data["number"], "answer": inputs["answer"]}
+
+
+@app.lock("unleased")
+def unleased(data: dict[str, Any]) -> F.Model:
+    return F.Model(F.InputText(name="answer"), F.Checkbox(name="sure"), F.Submit("Answer"))
