@@ -24,6 +24,7 @@
     ├── StoreError
     │   ├── StoreUnavailable        cannot be written or read now (disk full, locked, down)
     │   └── ExecutionNotFound       (KeyError) no such execution
+    ├── WebhookError                a receiver of the webhook did not take a message
     └── ClusterError                Ray cannot be reached, joined or started
 
 A driver's own error is translated where the driver is used and kept as the cause.
@@ -186,6 +187,18 @@ class ExecutionNotFound(StoreError, KeyError):
 
     def __str__(self) -> str:
         return f"Execution {self.fid} not found."
+
+
+class WebhookError(KodosumiError):
+    """A receiver of the webhook did not take a message; the text gives the reason.
+
+    Attributes:
+        gone: it says that it never will.
+    """
+
+    def __init__(self, message: str = "", *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
 
 
 class ClusterError(KodosumiError):

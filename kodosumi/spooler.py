@@ -23,6 +23,7 @@ from .retention import Retention
 from .store import Execution, ExecutionStore, connect_store
 from .transport import Delivery, EventConsumer, Transport, connect_transport
 from .transport.ending import put_end
+from .webhook import Sender, connect_sender
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,12 @@ class Spooler:
     """Stores events and ends what has lost its runner.
 
     Args:
-        settings: as loaded. store, transport, mode, retention: ready-made parts; made from the settings by default.
+        settings: as loaded. store, transport, mode, retention, sender: ready-made parts; made from the settings by
+            default. Without a sender nobody is told of new locks and ended runs.
         sweep_every_s: seconds between two looks for lost runs while nothing gives cause for one.
+
+    Raises:
+        ConfigurationError: a part can't be made from the settings.
     """
 
     def __init__(
@@ -75,11 +80,13 @@ class Spooler:
         transport: Transport | None = None,
         mode: ExecutionMode | None = None,
         retention: Retention | None = None,
+        sender: Sender | None = None,
         sweep_every_s: float = SWEEP_EVERY_S,
     ) -> None:
         self._settings = settings
         self._sweep_every_s = sweep_every_s
         self._store = store or connect_store(settings)
+        self._sender = sender or connect_sender(settings, self._store)
         self._transport = transport or connect_transport(settings)
         self._mode = mode or connect_mode(settings)
         self._retention = retention
@@ -110,6 +117,8 @@ class Spooler:
         ]
         if self._retention is not None:
             duties.append(asyncio.create_task(self._retention.run(), name="retention"))
+        if self._sender is not None:
+            duties.append(asyncio.create_task(self._sender.run(), name="webhook"))
         stop = asyncio.create_task(self._stopping.wait())
         try:
             done, _ = await asyncio.wait([stop, *duties], return_when=asyncio.FIRST_COMPLETED)
@@ -197,6 +206,8 @@ class Spooler:
                 self._take_up(inbox)
                 if appended.refused:
                     logger.warning("%s: %d events after its end were dropped", fid, appended.refused)
+                if self._sender is not None and appended.stored:
+                    self._sender.stored(batches)
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, RETRY_SICK_S if inbox.sick else RETRY_LAST_S)
@@ -291,6 +302,9 @@ class Spooler:
         await _cancel([*self._writers, *(task for task in duties if task.get_name() == "acknowledge")])
         with contextlib.suppress(TransportUnavailable):
             await consumer.ack(self._committed)
+        if self._sender is not None:
+            # behind the last commits: they may be what somebody is to be told of
+            await self._sender.close()
         await consumer.close()
         await self._transport.close()
         await self._mode.close()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from ..config import Settings
 from ..error import KodosumiError
+from ..store import connect_store
 from ..transport import ConsumerStatus, TransportStatus, connect_transport
 from .pidfile import living_pid, spooler_pidfile
 
@@ -30,7 +31,8 @@ def spooler_status(settings: Settings) -> tuple[bool, str]:
     else:
         headline = "no spooler is alive"
     waiting = f"{status.waiting_events:,} events wait, the oldest for {status.oldest_s:.1f} s"
-    return pid is not None or status.consumers > 0, "\n".join([headline, waiting, *_table(status.readers)])
+    lines = [headline, waiting, *_notices(settings), *_table(status.readers)]
+    return pid is not None or status.consumers > 0, "\n".join(lines)
 
 
 async def _asked(settings: Settings) -> TransportStatus:
@@ -40,6 +42,25 @@ async def _asked(settings: Settings) -> TransportStatus:
             return await transport.status()
     finally:
         await transport.close()
+
+
+def _notices(settings: Settings) -> list[str]:
+    """How much the webhook is still to be told, where there is one."""
+    if not settings.webhook_url:
+        return []
+    try:
+        return [f"{asyncio.run(_noticed(settings)):,} notices wait for the webhook"]
+    except (KodosumiError, TimeoutError) as exc:
+        return [f"notices for the webhook cannot be counted: {exc or 'no answer'}"]
+
+
+async def _noticed(settings: Settings) -> int:
+    store = connect_store(settings)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await store.waiting_notices()
+    finally:
+        await store.close()
 
 
 def _table(readers: Iterable[ConsumerStatus]) -> list[str]:

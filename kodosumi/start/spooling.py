@@ -18,6 +18,7 @@ from ..execution import connect_mode
 from ..log import setup_logging
 from ..spooler import Spooler
 from ..store import connect_store
+from ..webhook import target_of
 from .lifeline import CANCEL_RUNS, CANCELLED, READY, Lifeline
 from .pidfile import PidFile, living_pid, spooler_pidfile
 from .runs import cancel_runs
@@ -36,6 +37,7 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
     Raises:
         ConfigurationError: a setting stops it, or the database's schema is behind; names the remedy.
     """
+    target_of(settings)
     setup_logging(
         settings.spooler_log_file, settings.spooler_log_file_level, settings.spooler_std_level, settings.uvicorn_level
     )
@@ -97,12 +99,13 @@ def spool_in_background(settings: Settings) -> int:
         Its process id.
 
     Raises:
-        ConfigurationError: the database's schema is behind, or it can't be used; names the remedy.
+        ConfigurationError: the database's schema is behind, it can't be used, or the webhook can't; names the remedy.
         KodosumiError: it ended at once; the text is its last word.
     """
     path = spooler_pidfile(settings)
     if (pid := living_pid(path)) is not None:
         return pid
+    target_of(settings)
     with suppress(StoreUnavailable):  # the spooler waits for a database that is down, and says so in its log
         asyncio.run(schema.require_current(settings, "execution"))
     process = subprocess.Popen(

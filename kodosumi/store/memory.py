@@ -57,7 +57,7 @@ class MemoryExecutionStore:
     @classmethod
     def from_settings(cls, settings: Settings) -> MemoryExecutionStore:
         """A new, empty store."""
-        return cls(notices=settings.webhook_url is not None)
+        return cls(notices=bool(settings.webhook_url))
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         record = self._records.get(fid) or _Record(Execution(fid, username))

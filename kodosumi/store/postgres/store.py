@@ -66,7 +66,7 @@ class PostgresExecutionStore:
             pool_size=settings.database_pool_size,
             timeout_s=settings.database_timeout,
             connect_timeout_s=settings.database_connect_timeout,
-            notices=settings.webhook_url is not None,
+            notices=bool(settings.webhook_url),
         )
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:

@@ -49,7 +49,7 @@ class SqliteExecutionStore:
     @classmethod
     def from_settings(cls, settings: Settings) -> SqliteExecutionStore:
         """The store under ``KODO_EXEC_DIR``."""
-        return cls(settings.exec_dir, notices=settings.webhook_url is not None)
+        return cls(settings.exec_dir, notices=bool(settings.webhook_url))
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         return await self._work(self._append, fid, username, batches)
