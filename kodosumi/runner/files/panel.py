@@ -40,7 +40,10 @@ class PanelAccess:
         self._fid = quote(fid, safe="")
         self._address = panel_url.rstrip("/") + "/files/"
         self.pace = pace
-        origin = _origin(self._address)
+        try:
+            origin = _origin(self._address)
+        except ValueError as exc:
+            raise FilesUnavailable(f"The panel's address {panel_url} cannot be used: {exc}") from exc
 
         def same_origin(request: httpx.Request) -> None:
             # A redirect to another host would hand the token to it.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PARALLEL = 3
 """Chunks on their way at once."""
 
-SMALLEST_CHUNK_BYTES = 4_096
+SMALLEST_CHUNK_BYTES = 1_024
 """Whoever refuses even this refuses for another reason."""
 
 _QUOTA = "KODO_UPLOAD_QUOTA"

@@ -29,8 +29,8 @@ def sources_of(paths: Sequence[str | os.PathLike[str]]) -> list[Source]:
                 raise BadPath(f"{other.path} and {source.path} cannot both become out/{source.name}.")
     for name, source in found.items():
         for above in PurePosixPath(name).parents:
-            if (other := found.get(str(above))) is not None:
-                raise BadPath(f"{other.path} becomes out/{above}, which is a folder of {source.path}.")
+            if (file := found.get(str(above))) is not None:
+                raise BadPath(f"{file.path} becomes out/{above}, which is a folder of {source.path}.")
     return list(found.values())
 
 
