@@ -19,7 +19,7 @@ from .paths import MAX_CHARACTERS, MAX_DEPTH, part_fault
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening a named pipe must not wait for somebody to write into it.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_REMOVE_ATTEMPTS = 5
+_ATTEMPTS = 100
 _KEPT_PARTS = 1
 """Folders of roles stay when they are empty."""
 
@@ -83,6 +83,17 @@ def opened_folder(root: Path, parts: Sequence[str], *, create: bool = False) -> 
 
 def open_folder(root: Path, parts: Sequence[str], *, create: bool = False) -> int:
     """As :func:`opened_folder`, closed by the caller."""
+    for last in [False] * (_ATTEMPTS - 1) + [True]:
+        try:
+            return _open_folder(root, parts, create)
+        except FileNotFoundError:
+            # with create: somebody removed a folder, which was empty, in this very moment
+            if last or not create:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _open_folder(root: Path, parts: Sequence[str], create: bool) -> int:
     if create:
         root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -193,7 +204,7 @@ def _remove(folder: int, name: str) -> int:
     except FileNotFoundError:
         return 0
     removed = 0
-    for last in [False] * (_REMOVE_ATTEMPTS - 1) + [True]:
+    for last in [False] * (_ATTEMPTS - 1) + [True]:
         try:
             removed += _empty(folder, name)
             os.rmdir(name, dir_fd=folder)

@@ -15,9 +15,13 @@ from .base import PIECE_BYTES, FileInfo
 from .folders import info_of, open_file, open_folder, translated
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMELESS = os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_TMPFILE", 0)
+"""A file that has no name until it's whole, so that the death of its writer leaves nothing. Not every system has it."""
+
 _ATTEMPTS = 100
 _COPY_BYTES = 67_108_864
 _NO_QUICK_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EBADF)
+_NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 
 
 class Part:
@@ -32,6 +36,7 @@ class Part:
         self._parts = parts
         self._key = "/".join(parts)
         self._name = f".part-{uuid.uuid4().hex}"
+        self._named = self._nameless = False
         self._folder = self._file = -1
         self._over = False
         self._lock = threading.Lock()
@@ -69,13 +74,10 @@ class Part:
         """Puts the file in place of what had its name before."""
         with self._lock, translated(self._key, writing=True):
             file = self._opened()
-            try:
+            if self._nameless:
+                self._give_name(file)
+            if self._named:
                 self._rename()
-            except IsADirectoryError:
-                # an empty folder is no folder; any other stays, and is the error
-                os.rmdir(self._parts[-1], dir_fd=self._folder)
-                self._rename()
-            self._name = ""
             info = info_of(self._parts[-1], os.fstat(file))
         self.discard()
         return info
@@ -88,7 +90,7 @@ class Part:
             if file >= 0:
                 os.close(file)
             if folder >= 0:
-                if self._name:
+                if self._named:
                     with contextlib.suppress(OSError):
                         os.unlink(self._name, dir_fd=folder)
                 os.close(folder)
@@ -110,18 +112,57 @@ class Part:
     def _open(self) -> None:
         folder = open_folder(self._root, self._parts[:-1], create=True)
         try:
-            self._file = os.open(self._name, _NEW, 0o666, dir_fd=folder)
+            self._file = self._made(folder)
         except BaseException:
             os.close(folder)
             raise
         self._folder = folder
+
+    def _made(self, folder: int) -> int:
+        if _NAMELESS & ~(os.O_WRONLY | os.O_CLOEXEC):
+            try:
+                file = os.open(".", _NAMELESS, 0o666, dir_fd=folder)
+            except OSError as exc:
+                if exc.errno not in _NO_NAMELESS:
+                    raise
+            else:
+                self._nameless = True
+                return file
+        file = os.open(self._name, _NEW, 0o666, dir_fd=folder)
+        self._named = True
+        return file
+
+    def _give_name(self, file: int) -> None:
+        """Gives the final name to a file without one; a passing name when there is something of the final one."""
+        for last in [False] * (_ATTEMPTS - 1) + [True]:
+            name = self._name if self._named else self._parts[-1]
+            try:
+                os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=self._folder, follow_symlinks=True)
+            except FileExistsError:
+                self._named = True
+            except FileNotFoundError:
+                # the folder looked empty, and somebody removed it
+                if last:
+                    raise
+                os.close(self._folder)
+                self._folder = -1
+                self._folder = open_folder(self._root, self._parts[:-1], create=True)
+            else:
+                return
+        raise FilesUnavailable(f"{self._key} cannot be written: its folder comes and goes.")
 
     def _check(self) -> None:
         if self._over:
             raise FilesUnavailable(f"{self._key} is not written any more.")
 
     def _rename(self) -> None:
-        os.rename(self._name, self._parts[-1], src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        try:
+            os.rename(self._name, self._parts[-1], src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except IsADirectoryError:
+            # an empty folder is no folder; any other stays, and is the error
+            os.rmdir(self._parts[-1], dir_fd=self._folder)
+            os.rename(self._name, self._parts[-1], src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._named = False
 
     def _copy(self, source: int, size: int) -> None:
         file, place, quick = self._opened(), 0, hasattr(os, "copy_file_range")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kodosumi.error import BadPath, FileMissing, FilesUnavailable
-from kodosumi.files import MARK
+from kodosumi.files import MARK, part
 from kodosumi.files.local import LocalFileStore, marked
 from tests.conditions import until
 from tests.file_store_contract import MIB, RUN, FileStoreContract, MakeFiles, content_of, got, paths, put, stream_of
@@ -27,6 +27,15 @@ class TestLocalFileStore(FileStoreContract):
     def make(self, tmp_path: Path) -> MakeFiles:
         numbers = itertools.count()
         return lambda: LocalFileStore(tmp_path / str(next(numbers)))
+
+
+class TestWhereFilesNeedANameFromTheStart(TestLocalFileStore):
+    """As on network file systems."""
+
+    @pytest.fixture(autouse=True)
+    def named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(part, "_NAMELESS", os.O_WRONLY | os.O_CLOEXEC)
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
 
 
 @pytest.fixture
@@ -170,10 +179,16 @@ async def test_a_full_disk_is_said_and_leaves_nothing(files: LocalFileStore) -> 
     assert [path.name for path in place(files, f"{RUN}/in").iterdir()] == ["a"]
 
 
-async def test_what_a_writer_that_died_left_is_not_seen_and_goes_with_the_folder(files: LocalFileStore) -> None:
+@pytest.mark.parametrize("nameless", [True, False])
+async def test_what_a_writer_that_died_left_is_not_seen_and_goes_with_the_folder(
+    files: LocalFileStore, nameless: bool
+) -> None:
     writer = f"""
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
+from kodosumi.files import part
+if not {nameless}:
+    part._NAMELESS = os.O_WRONLY
 from kodosumi.files.local import LocalFileStore
 
 async def endless():
@@ -187,7 +202,7 @@ asyncio.run(LocalFileStore(Path({str(place(files, ""))!r})).write("{RUN}/in/a", 
     with subprocess.Popen([sys.executable, "-c", writer], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         process.kill()
-    assert len(list(place(files, f"{RUN}/in").iterdir())) == 1
+    assert len(list(place(files, f"{RUN}/in").iterdir())) == (0 if nameless else 1)
     assert await files.list(RUN) == []
     await put(files, f"{RUN}/in/a")
     assert await files.remove(RUN) == 1 and not place(files, RUN).exists()
