@@ -25,7 +25,7 @@ from .flow.fetch import is_allowed
 from .flow.register import FlowRegister
 from .forwarding import LOCK_ROUTE, Destination, passed_to_app, send_on
 from .inputs.answer import Answer, ask, read_answer
-from .lock_access import StoredLock, after_release, answerable, refused, stored_locks, told
+from .lock_access import StoredLock, after_release, answerable, fate_of, refused, stored_locks
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
@@ -85,12 +85,12 @@ async def answer_lock(
     """
     execution, lock = await answerable(panel, user, fid, lid)
     if lock.release is not None:
-        raise released(409, lock, await told(panel, lock))
+        raise released(409, lock, str(await fate_of(panel, lock)))
     to = await destination_of(panel, register, execution, lock)
     response = await send_on(panel, user, to, request, "POST", passed_to_app(request), request.stream(), fid)
     answer = await read_answer(response, panel)
     if answer.status == 409:
-        raise released(409, lock, await told(panel, await after_release(panel, execution, lock)))
+        raise released(409, lock, str(await fate_of(panel, await after_release(panel, execution, lock))))
     if answer.status != 200 or not answer.data:
         raise failed(answer)
     return JSONResponse(answer.data)

@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..error import ExecutionNotFound
 from ..events import EventKind, StoredEvent, is_fid, parsed_json
@@ -81,11 +81,24 @@ async def stored_locks(panel: Panel, execution: Execution) -> dict[str, StoredLo
     return locks
 
 
+class NotYours(ApiError):
+    """A lock that the user knows of, since they may see its run, but may not answer (403).
+
+    Attributes:
+        execution: the run. lock: the lock.
+    """
+
+    def __init__(self, why: str, execution: Execution, lock: StoredLock) -> None:
+        super().__init__(403, why)
+        self.execution = execution
+        self.lock = lock
+
+
 async def answerable(panel: Panel, user: User, fid: str, lid: str) -> tuple[Execution, StoredLock]:
     """A lock that the user may answer, or might have: it may be released already.
 
     Raises:
-        ApiError: 404, unknown or not for this user; 403, it isn't for this user, who may see the run.
+        ApiError: 404, unknown or not for this user. NotYours: not for this user, who may see the run.
     """
     if not is_fid(fid):
         raise not_found(fid)
@@ -101,7 +114,7 @@ async def answerable(panel: Panel, user: User, fid: str, lid: str) -> tuple[Exec
         raise ApiError(404, f"Lock {lid} for {fid} not found.") if seen else not_found(fid)
     refusal = await refused(panel, user, execution, lock)
     if refusal:
-        raise ApiError(403, refusal) if seen else not_found(fid)
+        raise NotYours(refusal, execution, lock) if seen else not_found(fid)
     return execution, lock
 
 
@@ -109,15 +122,16 @@ async def refused(panel: Panel, user: User, execution: Execution, lock: StoredLo
     """Why a user may not answer a lock; empty when they may."""
     owner = execution.username == user.id
     if lock.four_eyes and owner:
-        return f"Lock {lock.lid} wants a second pair of eyes: you launched this run, so somebody else has to answer."
+        return "This lock wants a second pair of eyes: you launched the run, so somebody else has to answer."
     if user.operator or (owner and lock.assignee is None):
         return ""
     if lock.assignee is None:
-        return f"Lock {lock.lid} is answered by the run's owner or an operator."
+        return "This lock is answered by the run's owner or an operator."
     roles = await assigned(panel.database, lock.assignee)
     if any(role is not None and role.id == user.id for role in roles.values()):
         return ""
-    return f"Lock {lock.lid} is not yours to answer: it is assigned to {', '.join(lock.assignee)}."
+    asked = ", ".join(role.name if role else text for text, role in roles.items())
+    return f"This lock is not yours to answer: it is assigned to {asked or 'operators'}."
 
 
 async def after_release(panel: Panel, execution: Execution, lock: StoredLock) -> StoredLock:
@@ -128,17 +142,31 @@ async def after_release(panel: Panel, execution: Execution, lock: StoredLock) ->
     return (await stored_locks(panel, now)).get(lock.lid, lock)
 
 
-async def told(panel: Panel, lock: StoredLock) -> str:
-    """What became of a released lock, for a reader: who answered, and when."""
+class Fate(NamedTuple):
+    """What became of a released lock, for a reader.
+
+    Attributes:
+        text: who answered, or why nobody can. at: when, seconds since the epoch, None when that isn't known.
+    """
+
+    text: str
+    at: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text}." if self.at is None else f"{self.text} at {shown_time(self.at)}."
+
+
+async def fate_of(panel: Panel, lock: StoredLock) -> Fate:
+    """What became of a released lock: who answered, and when."""
     release = lock.release
     if release is None:
-        return "It was answered or has expired just now."
+        return Fate("It was answered or has expired just now")
     if release.expired:
-        return f"It expired at {shown_time(release.at)}."
+        return Fate("It expired", release.at)
     if release.by is None:
-        return f"Its run ended at {shown_time(release.at)}."
+        return Fate("Its run ended", release.at)
     names = await names_of(panel.database, [release.by])
-    return f"It was already answered by {names.get(release.by, release.by)} at {shown_time(release.at)}."
+    return Fate(f"It was already answered by {names.get(release.by, release.by)}", release.at)
 
 
 def shown_time(seconds: float) -> str:

@@ -17,8 +17,8 @@ from .flow.api import Register
 from .flow.register import FlowRegister
 from .inputs.answer import ask
 from .inputs.form_page import MAX_FORM_BYTES, Shown, fields, form_page, messages
-from .lock import destination_of, elements_of, failed
-from .lock_access import StoredLock, after_release, answerable, shown_time, told
+from .lock import destination_of, elements_of, failed, released
+from .lock_access import NotYours, StoredLock, after_release, answerable, fate_of, shown_time
 from .negotiation import prefers_html
 from .timeline_item import iso_time
 
@@ -35,7 +35,7 @@ async def show_lock_form(
     try:
         execution, lock = await answerable(panel, user, fid, lid)
     except ApiError as exc:
-        return _failure(request, panel, exc)
+        return _failure(request, panel, user, exc)
     if lock.release is not None:
         return await _released(request, panel, user, execution, lock, 200)
     shown = Shown(lock.name)
@@ -44,7 +44,7 @@ async def show_lock_form(
     except ApiError as exc:
         if exc.status_code == 404:
             lock = await after_release(panel, execution, lock)
-            if lock.release is not None:
+            if lock.release is not None or exc.detail == released(404, lock).detail:
                 return await _released(request, panel, user, execution, lock, 200)
         shown.problem, shown.status = exc.detail, exc.status_code
     return _page(request, panel, user, execution, lock, shown)
@@ -59,7 +59,7 @@ async def submit_lock_form(
         execution, lock = await answerable(panel, user, fid, lid)
         values = await fields(request)
     except ApiError as exc:
-        return _failure(request, panel, exc)
+        return _failure(request, panel, user, exc)
     if lock.release is not None:
         return await _released(request, panel, user, execution, lock, 409)
     shown = Shown(lock.name, values=values)
@@ -100,12 +100,13 @@ async def _released(
     """The page of a lock that is no longer open; who answered sees the answer."""
     release = lock.release
     own = release is not None and release.by == user.id
+    fate = await fate_of(panel, lock)
     context = {
-        "told": await told(panel, lock),
+        "fate": fate,
         "own": own,
         "result": json.dumps(release.result, indent=2, ensure_ascii=False) if own and release else "",
-        "at": shown_time(release.at) if release else "",
-        "at_iso": iso_time(release.at) if release else "",
+        "at": shown_time(fate.at) if fate.at is not None else "",
+        "at_iso": iso_time(fate.at),
     }
     return _page(request, panel, user, execution, lock, Shown(lock.name, status=status), **context)
 
@@ -132,7 +133,10 @@ def _run_title(execution: Execution) -> str:
     return str(execution.meta.get("summary") or execution.meta.get("entry_point") or execution.fid)
 
 
-def _failure(request: Request, panel: Panel, exc: ApiError) -> Response:
+def _failure(request: Request, panel: Panel, user: User, exc: ApiError) -> Response:
     if not prefers_html(request):
         raise exc
+    if isinstance(exc, NotYours):
+        shown = Shown(exc.lock.name, problem=exc.detail, status=exc.status_code)
+        return _page(request, panel, user, exc.execution, exc.lock, shown)
     return form_page(request, panel, Shown("Lock", problem=exc.detail, status=exc.status_code))
