@@ -73,8 +73,8 @@ class Panel:
     files_place: FilesPlace | None = None
 
 
-def panel_of(connection: HTTPConnection) -> Panel:
-    """The panel that serves this request."""
+async def panel_of(connection: HTTPConnection) -> Panel:
+    """The panel that serves this request. Async, since FastAPI runs what is not in a thread, for every request."""
     panel: Panel = connection.app.state.panel
     return panel
 
