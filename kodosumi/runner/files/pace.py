@@ -186,7 +186,7 @@ class _LoopBrowser:
 
     async def send(self, method: str, address: str, **options: Any) -> httpx.Response:
         client = self._here()
-        return await client.send(client.build_request(method, address, **options), stream=True)
+        return await client.send(_whole(client.build_request(method, address, **options)), stream=True)
 
     async def body(self, response: httpx.Response) -> bytes:
         return await response.aread()
@@ -228,7 +228,7 @@ class _ThreadBrowser:
         self._client = httpx.Client(**options, event_hooks={"request": [watch]})
 
     async def send(self, method: str, address: str, **options: Any) -> httpx.Response:
-        return self._client.send(self._client.build_request(method, address, **options), stream=True)
+        return self._client.send(_whole(self._client.build_request(method, address, **options)), stream=True)
 
     async def body(self, response: httpx.Response) -> bytes:
         return response.read()
@@ -246,3 +246,9 @@ class _ThreadBrowser:
     def __del__(self) -> None:
         if hasattr(self, "_client"):
             self._client.close()
+
+
+def _whole(request: httpx.Request) -> httpx.Request:
+    # Else a chunk goes out in many small pieces, each of which wakes up whoever reads it.
+    request.read()
+    return request

@@ -11,7 +11,7 @@ RETRY_FOR_S = 30.0
 """From the first failure in a row on; a panel that restarts is back in less."""
 
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 2.0
 
 
 class Patience:

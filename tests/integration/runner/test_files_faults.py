@@ -295,3 +295,16 @@ async def test_one_file_system_works_on_one_loop_after_the_other(panel: ServedPa
     assert [len(files) for files in found] == [1, 1]
     assert len(await system.ls()) == 1  # type: ignore[misc]
     await system.close()  # type: ignore[misc]
+
+
+@KINDS
+async def test_what_was_never_closed_ends_its_connections_when_nobody_has_it(
+    kind: type[FileSystem], panel: ServedPanel, proxy: Proxy
+) -> None:
+    system = panel.system(kind, proxy.port)
+    await done(system.ls, system)
+    assert proxy._open
+
+    del system
+
+    await until(lambda: not proxy._open)
