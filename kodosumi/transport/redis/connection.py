@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ...error import ConfigurationError, TransportUnavailable
 from ..link import Patience
 from .address import Address
-from .driver import FAILURES, check_version, redis
+from .driver import FAILURES, check_version, is_failure, redis
 from .failures import Problem
 from .scripts import Script
 
@@ -207,7 +207,9 @@ class Connection:
     ) -> Answer:
         try:
             return await client.answer(call, blocks=blocks)
-        except (*FAILURES, ConfigurationError) as exc:
+        except Exception as exc:
+            if not (is_failure(exc) or isinstance(exc, ConfigurationError)):
+                raise
             problem = Problem(exc, self.address)
             failure = RedisUnavailable(problem.text)
             failure.permanent, failure.out_of_memory = problem.permanent, problem.out_of_memory

@@ -15,12 +15,20 @@ try:
 except ImportError:
     raise ConfigurationError("KODO_EVENT_TRANSPORT=redis: its driver is missing, install `kodosumi[redis]`.") from None
 
-__all__ = ["FAILURES", "OLDEST", "check_version", "redis"]
+__all__ = ["FAILURES", "OLDEST", "check_version", "is_failure", "redis"]
 
 FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError, TimeoutError)
 """What the driver raises when something is wrong with the server or the way to it."""
 
 OLDEST = (6, 2)
+
+_CLOSED = "the handler is closed"
+"""What uvloop, the loop of Ray's actors, says of a connection that broke before something was written to it."""
+
+
+def is_failure(exc: BaseException) -> bool:
+    """Whether something is wrong with the server or the way to it, and not with whoever asked."""
+    return isinstance(exc, FAILURES) or (isinstance(exc, RuntimeError) and _CLOSED in str(exc))
 
 
 def check_version(version: str, where: str) -> None:

@@ -34,6 +34,7 @@ _ANSWERS = (
     ("CLUSTERDOWN", "the cluster is down", False),
     ("MISCONF", "it takes no writes, as it cannot save its data: see its log", False),
     ("OOM", "its memory is used up: raise its `maxmemory`, or let the spooler catch up", False),
+    ("the handler is closed", "the connection was lost", False),
     ("No master found", "the sentinels know no master of this name now", False),
 )
 """Words of an answer -> what is wrong, and whether it stays so."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,8 @@ from kodosumi.error import ConfigurationError
 from kodosumi.events import Position, new_fid
 from kodosumi.transport.recollection import Trace
 from kodosumi.transport.redis.address import Address
-from kodosumi.transport.redis.driver import check_version
+from kodosumi.transport.redis.driver import check_version, is_failure
+from kodosumi.transport.redis.failures import Problem
 from kodosumi.transport.redis.names import Names
 from kodosumi.transport.redis.recall import Verdict, told, verdict
 
@@ -27,6 +30,29 @@ def test_a_server_that_is_too_old_is_refused_in_one_line(version: str) -> None:
 @pytest.mark.parametrize("version", ["6.2.0", "6.2.5", "7.0.15", "7.2.4", "8.0.0", "10.1", "255.255.255", "unheard-of"])
 def test_a_server_that_is_new_enough_is_taken(version: str) -> None:
     check_version(version, "redis://host:6379/0")
+
+
+def test_a_connection_that_broke_is_a_failure_of_the_network_on_the_loop_of_rays_actors_too() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def write_into_a_broken_connection() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await reader.read()
+        writer.transport.abort()
+        server.close()
+        await server.wait_closed()
+        while True:
+            writer.writelines([b"PING"])
+            await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError) as caught:
+        uvloop.run(write_into_a_broken_connection())
+
+    problem = Problem(caught.value, Address("redis://host:6379/0"))
+    assert is_failure(caught.value)
+    assert (problem.text, problem.permanent) == ("Redis at redis://host:6379/0: the connection was lost.", False)
+    assert not is_failure(RuntimeError("anything else"))
 
 
 @pytest.mark.parametrize("prefix", ["kodo:events:", "a:{tenant}:", ""])
