@@ -89,7 +89,8 @@ async def source(
     source: Source = await serve(buying(panel))
     await register(admin, source.openapi)
     yield source
-    await launcher.ask(mode.close())
+    for fid in list(mode._runs):
+        await launcher.ask(mode.cancel(fid, "the test's end"))
     spooler.stop()
     await spooling
 
