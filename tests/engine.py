@@ -1,8 +1,9 @@
-"""A whole engine without a panel: direct mode, the Ray transport, a spooler over a memory store."""
+"""A whole engine without a panel: by default direct mode, the Ray transport, a spooler over a memory store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +11,50 @@ import cloudpickle
 
 from kodosumi.config import Settings
 from kodosumi.events import EventKind, StoredEvent, new_fid
+from kodosumi.execution import ExecutionMode
 from kodosumi.execution.direct import DirectMode
 from kodosumi.runner.payload import wrap
 from kodosumi.runner.spec import AppEnvironment, RunSpec
 from kodosumi.spooler import Spooler
 from kodosumi.store import Execution
 from kodosumi.store.memory import MemoryExecutionStore
-from kodosumi.transport import connect_transport
+from kodosumi.transport import Transport, connect_transport
 from tests.conditions import until
 
 OWNER = "0d4e9c6e-0000-4000-8000-000000000001"
 
 
 class Engine:
-    """Launches runs and reads what is stored of them."""
+    """Launches runs and reads what is stored of them.
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    Args:
+        settings: of all its parts. folder: where its code lies.
+        mode: and transport: when they are others than the settings say, as those in memory have to be shared.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        mode: ExecutionMode | None = None,
+        transport: Transport | None = None,
+    ) -> None:
         self.settings = settings
         self.folder = folder
-        self.mode = DirectMode(settings)
+        self.mode: Any = mode or DirectMode(settings)
         self.store = MemoryExecutionStore()
         self.spooler = Spooler(
-            settings, store=self.store, transport=connect_transport(settings), mode=DirectMode(settings)
+            settings,
+            store=self.store,
+            transport=transport or connect_transport(settings),
+            mode=mode or DirectMode(settings),
         )
 
     def module(self, name: str, source: str) -> None:
-        """Writes a module that runs can name."""
-        (self.folder / f"{name}.py").write_text(source)
+        """Writes a module that runs can name; one that is the same already stays untouched."""
+        path = self.folder / f"{name}.py"
+        if not path.exists() or path.read_text() != source:
+            path.write_text(source)
 
     def spec(self, entry_point: str | Callable[..., Any], inputs: Any = None, user: str = OWNER) -> RunSpec:
         """A launch of code in this engine's folder."""
@@ -50,9 +68,11 @@ class Engine:
             meta_payload=wrap({"entry_point": str(entry_point)}),
         )
 
-    async def launch(self, entry_point: str | Callable[..., Any], inputs: Any = None, user: str = OWNER) -> str:
-        """Launches and returns the execution id."""
-        spec = self.spec(entry_point, inputs, user)
+    async def launch(
+        self, entry_point: str | Callable[..., Any], inputs: Any = None, user: str = OWNER, **changes: Any
+    ) -> str:
+        """Launches and returns the execution id; ``changes`` are fields of the spec."""
+        spec = replace(self.spec(entry_point, inputs, user), **changes)
         await self.mode.launch(spec)
         return spec.fid
 

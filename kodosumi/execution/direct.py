@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
@@ -27,8 +28,8 @@ POOL_CALLS = 10_000
 
 ANSWER_TIMEOUT_S = 30.0
 CLAIM_TIMEOUT_S = CLAIM_LIFETIME_S + ANSWER_TIMEOUT_S
-RESTART_ATTEMPTS = 4
-"""So often a call about a lock is made again when the pool dies under it: it is the same call then."""
+RESTART_PATIENCE_S = 25.0
+"""So long a call about a lock is made again when the pool dies under it: it is the same call then."""
 
 RESTART_PAUSE_S = 0.25
 POOL_SETTINGS = {
@@ -136,12 +137,14 @@ class DirectMode:
 
     async def _ask_again(self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
         """For calls that may be made twice: the pool's death under one makes it wait for its restart, no more."""
-        for _ in range(RESTART_ATTEMPTS):
+        patient_until = time.monotonic() + RESTART_PATIENCE_S
+        while True:
             try:
                 return await self._ask(call, timeout_s)
             except PoolRestarted:
-                await asyncio.sleep(RESTART_PAUSE_S)
-        return await self._ask(call, timeout_s)
+                if time.monotonic() > patient_until:
+                    raise
+            await asyncio.sleep(RESTART_PAUSE_S)
 
     async def _ask(self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
         pool = await self._connected()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
 
 from ..config import Settings
 from ..error import ExecutionNotFound, LaunchUnavailable, LockNotFound, TransportError
@@ -23,12 +24,16 @@ class MemoryMode:
     Args:
         transport: where the runs' events go; share it with the spooler of the same process.
         lock_expires_s: seconds until a lock expires that names no timeout.
+        max_event_bytes: largest payload of one event.
     """
 
     name = "memory"
 
-    def __init__(self, transport: Transport, lock_expires_s: float = 10_800.0) -> None:
+    def __init__(
+        self, transport: Transport, lock_expires_s: float = 10_800.0, max_event_bytes: int = 268_435_456
+    ) -> None:
         self._transport = transport
+        self._max_event_bytes = max_event_bytes
         self._lock_expires_s = lock_expires_s
         self._waiting: dict[str, EventProducer] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
@@ -39,7 +44,7 @@ class MemoryMode:
     @classmethod
     def from_settings(cls, settings: Settings) -> MemoryMode:
         """For the family's factory."""
-        return cls(connect_transport(settings), settings.lock_expires)
+        return cls(connect_transport(settings), settings.lock_expires, settings.max_event_bytes)
 
     async def launch(self, spec: RunSpec) -> None:
         if spec.fid in self._runs:
@@ -114,7 +119,8 @@ class MemoryMode:
             async with self._turn:
                 del self._waiting[spec.fid]
                 self._runner = self._runner or Runner(spec.environment)
-                await self._runner.run(spec, producer.ticket, self._lock_expires_s)
+                ticket = replace(producer.ticket, max_event_bytes=self._max_event_bytes)
+                await self._runner.run(spec, ticket, self._lock_expires_s)
         finally:
             self._runs.pop(spec.fid, None)
             await producer.close()
