@@ -19,12 +19,12 @@ from fastapi import Depends, HTTPException, Request
 
 from kodosumi import forms as F
 from kodosumi.core import InputsError, Launch
-from kodosumi.error import ClusterError, LaunchUnavailable
+from kodosumi.error import LaunchUnavailable, PayloadTooLarge
 from kodosumi.events import Event, new_fid
 from kodosumi.serve import ServeAPI
 from tests.conditions import until
 
-from .conftest import NotedMode
+from .conftest import NotedMode, only_launcher
 from .panel import FID, FilesDoor, KnownKeys, listed, vouched
 
 FORM = F.Model(F.Errors(), F.InputText("name", required=True), F.Checkbox("yes"), F.InputFiles("files"), F.Submit("go"))
@@ -114,8 +114,6 @@ def waiting(mode: NotedMode) -> Waiter:
 
 
 async def app_ended(mode: NotedMode, fid: str) -> None:
-    from .conftest import only_launcher
-
     await only_launcher().ask(mode.cancel(fid, "the test"))
     await until(lambda: not mode._runs)
 
@@ -453,20 +451,23 @@ async def test_a_cluster_that_cannot_be_reached_answers_503(
         assert (await run.post()).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("problem", "status"), [(LaunchUnavailable("gone"), 503), (PayloadTooLarge("lease", 9, 8), 413), (OSError(), 500)]
+)
 async def test_an_answer_that_could_not_be_handed_over_leaves_the_lock_open(
-    waiting: Waiter, mode: NotedMode, monkeypatch: pytest.MonkeyPatch
+    waiting: Waiter, mode: NotedMode, monkeypatch: pytest.MonkeyPatch, problem: Exception, status: int
 ) -> None:
     settle, failed = mode.settle_lock, []
 
     async def failing(fid: str, lid: str, claim: str, answer: Any) -> None:
         if answer is not None and not failed:
             failed.append(claim)
-            raise LaunchUnavailable("gone") from ClusterError("gone")
+            raise problem
         await settle(fid, lid, claim, answer)
 
     monkeypatch.setattr(mode, "settle_lock", failing)
     async with waiting(app_with()) as run:
-        assert (await run.post()).status_code == 503
+        assert (await run.post()).status_code == status
         assert (await run.post()).status_code == 200
 
 
