@@ -16,15 +16,16 @@ from urllib.parse import quote, urlsplit
 from ...const import TOKEN_KEY
 from ...error import BadPath, FileMissing, FilesUnavailable
 from .access import RunFile, Source, missing
+from .answers import Broken, TooLarge, Unreachable, detail_of
 from .pace import Pace
 from .patience import Patience
+from .sending import Sending
 
 if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 300.0
 _AGAIN = frozenset({429, 502, 503, 504})
-_SHOWN = 500
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -95,8 +96,6 @@ class PanelAccess:
 
     async def upload(self, sources: Sequence[Source], chunk_bytes: int) -> str:
         """As in the contract."""
-        from .sending import Sending
-
         return await Sending(self, self._fid, chunk_bytes).send(sources)
 
     async def close(self) -> None:
@@ -166,7 +165,7 @@ class PanelAccess:
         if response.is_success:
             return ""
         status = response.status_code
-        reason = _detail(await self._browser.body(response)) or response.reason_phrase
+        reason = detail_of(await self._browser.body(response)) or response.reason_phrase
         if status == 404 and about:
             raise FileMissing(missing(about))
         if status == 400 and about:
@@ -179,18 +178,6 @@ class PanelAccess:
         if status in _AGAIN:
             return said
         raise FilesUnavailable(said)
-
-
-class TooLarge(FilesUnavailable):
-    """The panel takes no chunk of this size, or the user's quota is used up; the text is the panel's."""
-
-
-class Unreachable(FilesUnavailable):
-    """The panel can't be asked now."""
-
-
-class Broken(Exception):
-    """The connection broke, or couldn't be made; the cause is httpx's."""
 
 
 def _from(at: int, etag: str) -> dict[str, str]:
@@ -214,13 +201,6 @@ def _same_file(response: httpx.Response, path: str, at: int, etag: str) -> str:
 
 def _replaced(path: str) -> str:
     return f"{path} was replaced while it was read; read it again."
-
-
-def _detail(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return body[:_SHOWN].decode("utf-8", "replace").strip()
 
 
 def _origin(address: str) -> tuple[str, str | None, int | None]:

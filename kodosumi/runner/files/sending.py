@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...error import FileMissing, FilesUnavailable
 from .access import Source, changed
+from .answers import TooLarge, Unreachable
 
 if TYPE_CHECKING:
     from .panel import PanelAccess
@@ -90,8 +91,6 @@ class Sending:
         return begun
 
     def _may_be_smaller(self, refusal: FilesUnavailable, begun: Begun) -> bool:
-        from .panel import TooLarge
-
         sent = min(begun.chunk_bytes, begun.source.size)
         return isinstance(refusal, TooLarge) and _QUOTA not in str(refusal) and sent > SMALLEST_CHUNK_BYTES
 
@@ -120,8 +119,6 @@ class Sending:
 
     async def _give_up(self) -> None:
         """Leaves nothing at the panel, if it can be reached; else the panel removes it after a while."""
-        from .panel import Unreachable
-
         with contextlib.suppress(Unreachable):
             for begun in list(self._begun.values()):
                 await self._cancel(begun)
