@@ -11,7 +11,9 @@ from sqlalchemy import func, or_, select
 from .database import AdminDatabase, Role
 
 MAX_ASSIGNEES = 200
-"""Assignees of one lock that are looked up; nobody beyond them may answer."""
+"""Assignees of one lock; nobody beyond them may answer."""
+
+_MAX_LOOKED_UP = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,17 @@ class Known:
     name: str
 
 
-async def assigned(database: AdminDatabase, wanted: Iterable[str]) -> dict[str, Known | None]:
+Assigned = Mapping[str, Known | None]
+"""Roles by what names them."""
+
+
+async def assigned(database: AdminDatabase, wanted: Iterable[str]) -> Assigned:
     """The role that each assignee names, None when it names nobody (or nobody for sure).
 
     An id counts before a name, a name before an e-mail. Letters of e-mails may differ in case, unless two roles differ
     in nothing else: everybody chooses their own e-mail, and must not become somebody else by that.
     """
-    texts = [text for text in dict.fromkeys(wanted) if text.isprintable()][:MAX_ASSIGNEES]
+    texts = [text for text in dict.fromkeys(wanted) if text.isprintable()][:_MAX_LOOKED_UP]
     if not texts:
         return {}
     ids = [role_id for text in texts if (role_id := _as_uuid(text))]

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from ..store import Execution
-from .assignees import assigned, names_of
+from .assignees import Assigned, assigned, names_of
 from .auth import CurrentUser, User
 from .context import Panel, PanelContext
 from .errors import ApiError
@@ -28,6 +28,7 @@ from .inputs.answer import Answer, ask, read_answer
 from .lock_access import StoredLock, after_release, answerable, fate_of, refused, stored_locks
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_LISTED = 1_000
 
 router = APIRouter(prefix="/lock", tags=["Locks"], max_body_size=MAX_BODY_BYTES)
 
@@ -54,13 +55,12 @@ class LockState(BaseModel):
 
 @router.get("/{fid}", summary="Locks of a run")
 async def list_locks(fid: str, user: CurrentUser, panel: PanelContext) -> list[LockState]:
-    """Every lock of a run, oldest first: who is asked, who answered and when."""
+    """The locks of a run, oldest first, the newest 1,000: who is asked, who answered and when."""
     execution = await visible_execution(panel, user, fid)
-    locks = list((await stored_locks(panel, execution)).values())
+    locks = list((await stored_locks(panel, execution)).values())[-MAX_LISTED:]
     names = await names_of(panel.database, {lock.release.by for lock in locks if lock.release and lock.release.by})
     roles = await assigned(panel.database, (text for lock in locks for text in lock.assignee or ()))
-    shown = {text: role.name for text, role in roles.items() if role is not None}
-    return [await _state(panel, user, execution, lock, names, shown) for lock in locks]
+    return [_state(user, execution, lock, names, roles) for lock in locks]
 
 
 @router.get("/{fid}/{lid}", summary="Form of a lock", responses=_UNKNOWN)
@@ -143,14 +143,7 @@ def failed(answer: Answer) -> ApiError:
     return ApiError(status, answer.problem)
 
 
-async def _state(
-    panel: Panel,
-    user: User,
-    execution: Execution,
-    lock: StoredLock,
-    names: Mapping[str, str],
-    roles: dict[str, str],
-) -> LockState:
+def _state(user: User, execution: Execution, lock: StoredLock, names: Mapping[str, str], roles: Assigned) -> LockState:
     release = lock.release
     state: Literal["open", "answered", "expired", "closed"] = "open"
     if release is not None:
@@ -161,10 +154,15 @@ async def _state(
         state=state,
         opened=lock.opened_at,
         expires=lock.expires,
-        assignee=None if lock.assignee is None else [roles.get(text, text) for text in lock.assignee],
+        assignee=None if lock.assignee is None else [_shown(text, roles) for text in lock.assignee],
         four_eyes=lock.four_eyes,
-        may_answer=release is None and not await refused(panel, user, execution, lock),
+        may_answer=release is None and not refused(user, execution, lock, roles),
         by=release.by if release else None,
         by_name=names.get(release.by, release.by) if release and release.by else None,
         at=release.at if release else None,
     )
+
+
+def _shown(text: str, roles: Assigned) -> str:
+    role = roles.get(text)
+    return role.name if role is not None else text

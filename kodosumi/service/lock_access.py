@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..error import ExecutionNotFound
 from ..events import EventKind, StoredEvent, is_fid, parsed_json
 from ..store import Execution
-from .assignees import assigned, names_of
+from .assignees import MAX_ASSIGNEES, Assigned, assigned, names_of
 from .auth import User
 from .context import Panel
 from .errors import ApiError
@@ -64,14 +64,19 @@ class StoredLock:
     release: Release | None = None
 
 
-async def stored_locks(panel: Panel, execution: Execution) -> dict[str, StoredLock]:
-    """All locks of an execution by id, oldest first; those that its end has closed are released."""
+async def stored_locks(panel: Panel, execution: Execution, only: str = "") -> dict[str, StoredLock]:
+    """The locks of an execution by id, oldest first; those that its end has closed are released.
+
+    Args:
+        panel: where it is stored. execution: as it is now. only: id of the one lock that is wanted; all by default.
+    """
     locks: dict[str, StoredLock] = {}
     after = 0
     while True:
         events = await panel.store.events(execution.fid, after, _PAGE, (EventKind.LOCK, EventKind.LEASE))
         for event in events:
-            _fold(locks, execution.fid, event)
+            if only in event.payload:
+                _fold(locks, execution.fid, event)
         if len(events) < _PAGE:
             break
         after = events[-1].seq
@@ -112,14 +117,18 @@ async def answerable(panel: Panel, user: User, fid: str, lid: str) -> tuple[Exec
     execution, lock = await _found(panel, execution, lid)
     if lock is None:
         raise ApiError(404, f"Lock {lid} for {fid} not found.") if seen else not_found(fid)
-    refusal = await refused(panel, user, execution, lock)
+    refusal = refused(user, execution, lock, await assigned(panel.database, lock.assignee or ()))
     if refusal:
         raise NotYours(refusal, execution, lock) if seen else not_found(fid)
     return execution, lock
 
 
-async def refused(panel: Panel, user: User, execution: Execution, lock: StoredLock) -> str:
-    """Why a user may not answer a lock; empty when they may."""
+def refused(user: User, execution: Execution, lock: StoredLock, roles: Assigned) -> str:
+    """Why a user may not answer a lock; empty when they may.
+
+    Args:
+        user: who asks. execution: the run. lock: the lock. roles: what its assignees name.
+    """
     owner = execution.username == user.id
     if lock.four_eyes and owner:
         return "This lock wants a second pair of eyes: you launched the run, so somebody else has to answer."
@@ -127,10 +136,10 @@ async def refused(panel: Panel, user: User, execution: Execution, lock: StoredLo
         return ""
     if lock.assignee is None:
         return "This lock is answered by the run's owner or an operator."
-    roles = await assigned(panel.database, lock.assignee)
-    if any(role is not None and role.id == user.id for role in roles.values()):
+    known = [roles.get(text) for text in lock.assignee]
+    if any(role is not None and role.id == user.id for role in known):
         return ""
-    asked = ", ".join(role.name if role else text for text, role in roles.items())
+    asked = ", ".join(role.name if role else text for text, role in zip(lock.assignee, known, strict=True))
     return f"This lock is not yours to answer: it is assigned to {asked or 'operators'}."
 
 
@@ -139,7 +148,7 @@ async def after_release(panel: Panel, execution: Execution, lock: StoredLock) ->
     with suppress(TimeoutError, ExecutionNotFound):
         await panel.hub.execution(execution.fid, GRACE_S, lambda now: lock.lid not in now.locks)
     now = await panel.store.execution(execution.fid)
-    return (await stored_locks(panel, now)).get(lock.lid, lock)
+    return (await stored_locks(panel, now, lock.lid)).get(lock.lid, lock)
 
 
 class Fate(NamedTuple):
@@ -180,13 +189,13 @@ def shown_time(seconds: float) -> str:
 async def _found(panel: Panel, execution: Execution, lid: str) -> tuple[Execution, StoredLock | None]:
     if not _LID.fullmatch(lid):
         return execution, None
-    lock = (await stored_locks(panel, execution)).get(lid)
+    lock = (await stored_locks(panel, execution, lid)).get(lid)
     if lock is not None or execution.state.terminal:
         return execution, lock
     # Who was told of it by another way than the store may be a moment early.
     with suppress(TimeoutError, ExecutionNotFound):
         execution = await panel.hub.execution(execution.fid, GRACE_S, lambda now: lid in now.locks)
-    return execution, (await stored_locks(panel, execution)).get(lid)
+    return execution, (await stored_locks(panel, execution, lid)).get(lid)
 
 
 def _fold(locks: dict[str, StoredLock], fid: str, event: StoredEvent) -> None:
@@ -211,7 +220,7 @@ def _opened(fid: str, lid: str, value: dict[str, Any], timestamp: float) -> Stor
         opened_at=timestamp,
         expires=_number(value.get("expires")),
         # An assignee that nobody can be is not the same as none.
-        assignee=None if assignee is None else named,
+        assignee=None if assignee is None else named[:MAX_ASSIGNEES],
         four_eyes=value.get("four_eyes") is True,
     )
 
