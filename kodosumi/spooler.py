@@ -13,6 +13,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from . import schema
 from .config import Settings, load_settings
@@ -23,7 +24,9 @@ from .retention import Retention
 from .store import Execution, ExecutionStore, connect_store
 from .transport import Delivery, EventConsumer, Transport, connect_transport
 from .transport.ending import put_end
-from .webhook import Sender, connect_sender
+
+if TYPE_CHECKING:
+    from .webhook import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ class Spooler:
         self._settings = settings
         self._sweep_every_s = sweep_every_s
         self._store = store or connect_store(settings)
-        self._sender = sender or connect_sender(settings, self._store)
+        self._sender = sender or _sender(settings, self._store)
         self._transport = transport or connect_transport(settings)
         self._mode = mode or connect_mode(settings)
         self._retention = retention
@@ -309,6 +312,15 @@ class Spooler:
         await self._transport.close()
         await self._mode.close()
         await self._store.close()
+
+
+def _sender(settings: Settings, store: ExecutionStore) -> Sender | None:
+    if not settings.webhook_url:
+        return None
+    # an HTTP client takes long to import, and most spoolers need none
+    from .webhook import connect_sender
+
+    return connect_sender(settings, store)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -18,7 +18,6 @@ from ..execution import connect_mode
 from ..log import setup_logging
 from ..spooler import Spooler
 from ..store import connect_store
-from ..webhook import target_of
 from .lifeline import CANCEL_RUNS, CANCELLED, READY, Lifeline
 from .pidfile import PidFile, living_pid, spooler_pidfile
 from .runs import cancel_runs
@@ -37,7 +36,7 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
     Raises:
         ConfigurationError: a setting stops it, or the database's schema is behind; names the remedy.
     """
-    target_of(settings)
+    _require_webhook(settings)
     setup_logging(
         settings.spooler_log_file, settings.spooler_log_file_level, settings.spooler_std_level, settings.uvicorn_level
     )
@@ -88,6 +87,14 @@ async def _database_ready(settings: Settings) -> bool:
     return True
 
 
+def _require_webhook(settings: Settings) -> None:
+    """Refuses a webhook that can't be used, before anything is started or written."""
+    if settings.webhook_url:
+        from ..webhook import target_of
+
+        target_of(settings)
+
+
 def _run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
     asyncio.run_coroutine_threadsafe(work(), loop)  # type: ignore[arg-type]
 
@@ -105,7 +112,7 @@ def spool_in_background(settings: Settings) -> int:
     path = spooler_pidfile(settings)
     if (pid := living_pid(path)) is not None:
         return pid
-    target_of(settings)
+    _require_webhook(settings)
     with suppress(StoreUnavailable):  # the spooler waits for a database that is down, and says so in its log
         asyncio.run(schema.require_current(settings, "execution"))
     process = subprocess.Popen(

@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Iterable
 
-from ..error import StoreError, WebhookError
+from ..error import StoreError, StoreUnavailable, WebhookError
 from ..events import Batch
 from ..store import ExecutionStore, Notice
 from ..store.summary import noticed
@@ -74,6 +74,7 @@ class Sender:
         self._woken = asyncio.Event()
         self._sending: dict[asyncio.Task[None], Notice] = {}
         self._more = False
+        self._delivered: set[str] = set()
         self._trouble: str | None = None
 
     def stored(self, batches: Iterable[Batch]) -> None:
@@ -135,32 +136,40 @@ class Sender:
         try:
             await self._told(notice)
             await self._store.settle_notice(notice)
+            self._delivered.discard(notice.id)
         except WebhookError as exc:
-            await self._not_taken(notice, exc)
-        except StoreError as exc:
+            self._report(str(exc))
+            await self._put_off(notice, str(exc), gone=exc.gone)
+        except StoreUnavailable as exc:
             # what was not settled comes back when its lease is over
             logger.warning("notice %s is tried again: %s", notice.id, exc)
         except Exception as exc:
             logger.exception("notice %s cannot be sent", notice.id)
-            await self._not_taken(notice, WebhookError(repr(exc)))
+            await self._put_off(notice, repr(exc))
 
     async def _told(self, notice: Notice) -> None:
+        if notice.id in self._delivered:
+            # the store could not note that, and the receiver need not suffer for it
+            return
         message = await message_of(self._store, notice, self._app_server)
         if message is not None:
             await self._courier.deliver(notice.id, notice.kind.value, message)
+            self._delivered.add(notice.id)
             self._report(None)
 
-    async def _not_taken(self, notice: Notice, failure: WebhookError) -> None:
-        self._report(str(failure))
+    async def _put_off(self, notice: Notice, reason: str, *, gone: bool = False) -> None:
+        """Makes a notice due later, or gives it up."""
         try:
-            if failure.gone or notice.trying_s >= self._give_up_s:
-                logger.warning("%s is not told of %s: %s; given up", self._courier.host, notice.id, failure)
+            if gone or notice.trying_s >= self._give_up_s:
                 await self._store.settle_notice(notice)
+                self._delivered.discard(notice.id)
+                logger.warning("%s is not told of %s: %s; given up", self._courier.host, notice.id, reason)
                 return
             pause_s = back_off(notice.tries)
             await self._store.defer_notice(notice, pause_s)
-        except StoreError as exc:
-            logger.warning("notice %s is tried again: %s", notice.id, exc)
+        except Exception as exc:
+            # its lease ends, too
+            logger.warning("notice %s is tried again: %r", notice.id, exc)
         else:
             # a little later than due, as the store's clock is not ours
             asyncio.get_running_loop().call_later(pause_s + 0.05, self._woken.set)

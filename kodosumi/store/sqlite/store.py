@@ -6,6 +6,7 @@ Every call works in the store's own few threads, so that a slow disk never holds
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import tempfile
 from collections.abc import Callable, Collection, Sequence
@@ -200,7 +201,9 @@ class SqliteExecutionStore:
         if owner is not None and not owner.purged:
             # held until the index knows, so that no append of ours tells it of the notice again
             with self._files.use(owner.username, notice.fid) as file:
-                file.settle(notice.seq)
+                # one that is damaged for good must not keep the notice for ever
+                with contextlib.suppress(DamagedFile):
+                    file.settle(notice.seq)
                 self._read(lambda index: index.settle_notice(notice), None)
             return
         self._read(lambda index: index.settle_notice(notice), None)

@@ -117,6 +117,19 @@ async def test_settling_a_notice_of_a_removed_execution_makes_no_folder(
     assert list((exec_dir / OWNER).iterdir()) == []
 
 
+async def test_a_notice_of_a_damaged_file_can_be_settled(exec_dir: Path, noting: SqliteExecutionStore) -> None:
+    fid = await begun(noting, LOCK)
+    await noting.close()
+    for path in (exec_dir / OWNER / fid).iterdir():
+        path.write_bytes(b"no database " * 999)
+
+    store = SqliteExecutionStore(exec_dir)
+    (notice,) = await store.notices(10, 60)
+    await store.settle_notice(notice)
+    assert await store.waiting_notices() == 0
+    await store.close()
+
+
 def tables(path: Path) -> set[str]:
     with closing(sqlite3.connect(path)) as connection:
         return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}

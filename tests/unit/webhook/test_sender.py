@@ -16,6 +16,7 @@ from kodosumi.events import EventKind
 from kodosumi.store import ExecutionStore, Notice
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.webhook import Sender
+from kodosumi.webhook import sender as sender_module
 from kodosumi.webhook.courier import Courier
 from kodosumi.webhook.sender import LAST_PAUSE_S, back_off
 from tests.conditions import until
@@ -24,6 +25,12 @@ from tests.unit.store.histories import FINISHED, batch, begun, event
 from tests.unit.webhook.conftest import SECRET
 
 LOCK = event(EventKind.LOCK, '{"dict": {"lid": "a", "name": "approve"}}')
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pauses are short."""
+    monkeypatch.setattr(sender_module, "FIRST_PAUSE_S", 0.02)
 
 
 @asynccontextmanager
@@ -76,6 +83,7 @@ async def test_what_others_left_behind_is_found_by_a_sweep(store: MemoryExecutio
         await settled(store)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_receiver_that_fails_first_gets_the_same_message_again(
     store: MemoryExecutionStore, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,6 +99,7 @@ async def test_a_receiver_that_fails_first_gets_the_same_message_again(
     assert "hidden" not in caplog.text and SECRET not in caplog.text
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_receiver_that_dies_and_comes_back_misses_nothing(
     store: MemoryExecutionStore, receiver: Receiver
 ) -> None:
@@ -103,6 +112,7 @@ async def test_a_receiver_that_dies_and_comes_back_misses_nothing(
     assert sorted(receiver.ids()) == sorted(f"{fid}-2" for fid in fids)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_receiver_that_hangs_is_told_again(store: MemoryExecutionStore, receiver: Receiver) -> None:
     receiver.hanging = True
     fid = await begun(store, LOCK)
@@ -138,6 +148,7 @@ async def test_a_receiver_that_says_gone_is_not_asked_again(
     assert f"{fid}-2: it answers 410; given up" in caplog.text
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_after_so_long_a_notice_is_given_up_and_said(
     store: MemoryExecutionStore, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,6 +160,7 @@ async def test_after_so_long_a_notice_is_given_up_and_said(
     assert f"{fid}-2: it answers 500; given up" in caplog.text
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_what_waited_while_nobody_sent_is_tried_at_least_once_again(
     store: MemoryExecutionStore, receiver: Receiver
 ) -> None:
@@ -197,27 +209,35 @@ class Shaky(MemoryExecutionStore):
 
     def __init__(self) -> None:
         super().__init__(notices=True)
-        self.failures: list[Exception] = [StoreUnavailable("full"), ValueError("odd")] * 2
+        self.failures: dict[str, list[Exception]] = {
+            name: [StoreUnavailable("full"), ValueError("odd")] for name in ("notices", "settle", "defer")
+        }
 
     async def notices(self, limit: int, lease_s: float) -> list[Notice]:
-        self._fail()
+        self._fail("notices")
         return await super().notices(limit, lease_s)
 
     async def settle_notice(self, notice: Notice) -> None:
-        self._fail()
+        self._fail("settle")
         await super().settle_notice(notice)
 
-    def _fail(self) -> None:
-        if self.failures:
-            raise self.failures.pop(0)
+    async def defer_notice(self, notice: Notice, pause_s: float) -> None:
+        self._fail("defer")
+        await super().defer_notice(notice, pause_s)
+
+    def _fail(self, name: str) -> None:
+        if self.failures[name]:
+            raise self.failures[name].pop(0)
 
 
-async def test_a_store_that_fails_ends_no_sender_and_loses_no_notice(receiver: Receiver) -> None:
+@pytest.mark.usefixtures("hurried")
+async def test_a_store_that_fails_ends_no_sender_and_the_receiver_is_told_once(receiver: Receiver) -> None:
     store = Shaky()
+    receiver.answer = lambda _: 500 if len(receiver.deliveries) < 3 else 204
     fid = await begun(store, LOCK)
     async with sending(store, receiver, sweep_s=0.05, lease_s=0.2):
         await settled(store)
-    assert set(receiver.ids()) == {f"{fid}-2"} and store.failures == []
+    assert receiver.ids() == [f"{fid}-2"] * 3 and not any(store.failures.values())
 
 
 def test_pauses_grow_from_one_second_to_five_minutes() -> None:
