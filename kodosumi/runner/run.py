@@ -14,6 +14,7 @@ from ..events import Event, EventKind, ExecutionState
 from ..transport import ProducerTicket
 from ..transport.ending import LOSS_NOTICE
 from .capture import Capture
+from .files.downloads import remove_downloads
 from .locks import Locks
 from .mailbox import open_mailbox
 from .spec import RunSpec, UploadedFile
@@ -129,7 +130,7 @@ class Run:
         capture = Capture(self._mailbox, self._max_bytes)
         try:
             tracer = Tracer(self._mailbox.ticket, self._home, control=self._control)
-            self._user = UserCode(self._spec, tracer, self._control, self._imported, capture.flush)
+            self._user = UserCode(self._spec, tracer, self._control, self._imported, self._leaving(capture))
             self._user.start()
             await self._over(self._user)
         finally:
@@ -137,6 +138,15 @@ class Run:
             restored = capture.end()
             self._control.end()
         return restored
+
+    def _leaving(self, capture: Capture) -> Callable[[], None]:
+        """What user code's thread does last."""
+
+        def leave() -> None:
+            capture.flush()
+            remove_downloads(self.fid)
+
+        return leave
 
     async def _over(self, user: UserCode) -> None:
         """Returns when user code has ended, or had its time to."""

@@ -1,7 +1,7 @@
 """Folders that downloads are put into, ``kodosumi-*`` in the system's temporary folder, and their removal.
 
-They stay until their file system is closed. One that is never closed leaves its folders to the end of its run
-(:func:`remove_downloads`) or, in a remote task, of its process.
+They stay when their file system is closed, since the paths are the caller's then; they go at the end of the run
+(:func:`remove_downloads`), in a remote task at the end of its process.
 """
 
 from __future__ import annotations
@@ -27,19 +27,16 @@ class Downloads:
 
     def __init__(self, fid: str) -> None:
         self._fid = fid
-        self._own: set[Path] = set()
 
     def make(self) -> Path:
         """A fresh folder."""
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._own.add(folder)
         with _lock:
             _folders.setdefault(self._fid, set()).add(folder)
         return folder
 
     def remove(self, folder: Path) -> None:
         """Removes one with all in it; idempotent."""
-        self._own.discard(folder)
         with _lock:
             others = _folders.get(self._fid, set())
             others.discard(folder)
@@ -47,14 +44,9 @@ class Downloads:
                 _folders.pop(self._fid, None)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def remove_all(self) -> None:
-        """Removes all of them; idempotent."""
-        for folder in list(self._own):
-            self.remove(folder)
-
 
 def remove_downloads(fid: str) -> None:
-    """Removes what file systems of a run that were never closed have downloaded in this process."""
+    """Removes what file systems of a run have downloaded in this process."""
     with _lock:
         folders = _folders.pop(fid, set())
     for folder in folders:

@@ -90,10 +90,9 @@ class Operations:
         return self._access.read(place.path, piece_bytes)
 
     async def close(self) -> None:
-        """Ends connections, and removes what was downloaded."""
+        """Ends connections; what was downloaded stays to the end of the run."""
         self._closed = True
         await self._access.close()
-        await self._pace.call(self._downloads.remove_all)
 
     def check_open(self) -> None:
         """Refuses work after the end.

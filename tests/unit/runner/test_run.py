@@ -6,6 +6,13 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
+
+from kodosumi.runner.main import Runner
+from kodosumi.runner.spec import RunFiles
+from kodosumi.transport import ProducerTicket
+from tests.unit.runner.recorder import RECORDS, spec_of
 
 
 def small(inputs: dict[str, int], tracer):
@@ -28,6 +35,24 @@ async def test_a_plain_function_gives_its_events_in_order(serve) -> None:
         ("status", "finished"),
     ]
     assert served.outcome == ("finished", True, "")
+
+
+async def test_what_a_run_downloaded_stays_to_its_end(runner: Runner, tmp_path: Path, ticket: ProducerTicket) -> None:
+    given = tmp_path / ticket.username / ticket.fid / "in" / "note.txt"
+    given.parent.mkdir(parents=True)
+    given.write_text("a note")
+
+    async def entry(inputs, tracer):
+        async with await tracer.fs() as files:
+            (path,) = [path async for path in files.download("in")]
+        await tracer.debug(path, Path(path).read_text())
+
+    spec = replace(spec_of(ticket.fid, entry), files=RunFiles(root=str(tmp_path)))
+    await runner.run(spec, ticket)
+
+    ((path, text),) = (payload.split("\n") for payload in RECORDS[ticket.fid].payloads("debug"))
+    assert text == "a note"
+    assert not Path(path).exists()
 
 
 async def test_a_coroutine_function_runs_on_a_loop_of_its_own(serve) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kodosumi.runner.files import AsyncFileSystem, SyncFileSystem
+from kodosumi.runner.files import AsyncFileSystem, SyncFileSystem, remove_downloads
 from kodosumi.runner.state import threads_left
 from tests.conditions import until
 
@@ -246,6 +246,8 @@ class FileSystemSuite:
         assert len(_made(own_temporary_folder)) == 3
 
         await done(system.close, system)
+        assert len(_made(own_temporary_folder)) == 3, "the paths are the caller's"
+        remove_downloads(system.fid)
         assert _made(own_temporary_folder) == []
 
     async def test_downloading_nothing_is_an_error_and_leaves_nothing(
@@ -291,8 +293,9 @@ class FileSystemSuite:
             return path
 
         path = await done(first if isinstance(system, AsyncFileSystem) else first_sync, system)
-        assert Path(path).read_text() == "a"
         await done(system.close, system)
+        assert Path(path).read_text() == "a"
+        remove_downloads(system.fid)
         assert _made(own_temporary_folder) == []
 
     # uploading -------------------------------------------------------------------------------------------------------
