@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -482,6 +482,34 @@ class StoreContract:
         (change,) = await store.changes(cursor)
         assert change.execution.fid == fid and change.execution.archived
         assert await store.append(fid, OWNER, [batch(1, STARTING)]) == (0, 0, 0, ExecutionState.FINISHED)
+
+    async def test_files_go_before_their_execution_and_what_keeps_its_files_stays(self, store: ExecutionStore) -> None:
+        made = [await ended_at(store, 100.0 + number) for number in range(4)]
+        young, asked = await ended_at(store, 900.0), list[str]()
+
+        async def remove_files(executions: Sequence[tuple[str, str]]) -> set[str]:
+            for username, fid in executions:
+                assert username == OWNER and (await store.execution(fid)).fid == fid
+                asked.append(fid)
+            return {fid for _, fid in executions} - {made[1]}
+
+        assert await store.expire(200.0, 10, remove_files) == 3
+        assert asked == made
+        assert await fids(store) == sorted([made[1], young], reverse=True)
+        assert await payloads(store, made[1]) == ["starting", "x", "finished"]
+        assert await store.expire(200.0, 10, remove_files) == 0
+        assert await store.expire(200.0, 10) == 1
+
+    async def test_a_removal_of_files_that_fails_leaves_the_execution(self, store: ExecutionStore) -> None:
+        fid = await ended_at(store, 100.0)
+
+        async def fails(executions: Sequence[tuple[str, str]]) -> set[str]:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await store.expire(200.0, 10, fails)
+        assert await fids(store) == [fid] and await payloads(store, fid)
+        assert await store.expire(200.0, 10) == 1
 
     async def test_several_who_expire_at_once_remove_each_execution_once(self, store: ExecutionStore) -> None:
         for number in range(12):

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from ..config import Settings
 from ..error import ConfigurationError
-from .base import Appended, Execution, ExecutionChange, ExecutionStore, Notice, NoticeKind
+from .base import Appended, Execution, ExecutionChange, ExecutionStore, Notice, NoticeKind, RemoveFiles
 
 STORES = {
     "sqlite": "kodosumi.store.sqlite:SqliteExecutionStore",
@@ -23,6 +23,7 @@ __all__ = [
     "ExecutionStore",
     "Notice",
     "NoticeKind",
+    "RemoveFiles",
     "connect_store",
 ]
 

@@ -6,7 +6,7 @@ A store knows nothing of transports but their :class:`~kodosumi.events.Position`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -113,6 +113,10 @@ class Notice(NamedTuple):
         return f"{self.fid}-{self.seq}"
 
 
+RemoveFiles = Callable[[Sequence[tuple[str, str]]], Awaitable[Collection[str]]]
+"""Takes pairs of a username and an execution id, and gives the ids whose files are gone."""
+
+
 class ExecutionStore(Protocol):
     """Keeps executions. Every method may be called by many tasks and processes at once; none blocks the event loop.
 
@@ -206,19 +210,23 @@ class ExecutionStore(Protocol):
         ...
 
     async def purge(self, fid: str) -> None:
-        """Removes an execution with its events and files; idempotent, unknown ids are ignored.
+        """Removes an execution with its events; idempotent, unknown ids are ignored.
+
+        Whoever calls this has removed its files: where they lie in a folder of the store's own, what is left goes too.
 
         Raises:
             StoreError: it has no terminal state yet.
         """
         ...
 
-    async def expire(self, before: float, limit: int) -> int:
+    async def expire(self, before: float, limit: int, remove_files: RemoveFiles | None = None) -> int:
         """Removes for good ended executions with ``finished_at < before``, archived or not, oldest first, in small
         steps; and what an interrupted removal left. One process at a time: 0 when another is at it.
 
         Args:
             before: seconds since the epoch. limit: executions at most.
+            remove_files: removes the files of some of them, and says of which they are gone. Only those are removed,
+                afterwards; the others stay as they are. It may be asked again for files that are gone.
 
         Returns:
             How many executions were removed; as many as ``limit``: there may be more.

@@ -10,7 +10,7 @@ from typing import Any
 from ..config import Settings
 from ..error import ExecutionNotFound, StoreError
 from ..events import Batch, EventKind, Position, StoredEvent
-from .base import Appended, Execution, ExecutionChange, Notice, NoticeKind
+from .base import Appended, Execution, ExecutionChange, Notice, NoticeKind, RemoveFiles
 from .summary import advance, clean, final_excerpt, noticed, search_text, unseen
 
 _SMALLEST_STEP_S = 1e-6
@@ -139,15 +139,18 @@ class MemoryExecutionStore:
             raise StoreError(f"Execution {fid} has not ended: cancel it before it is removed.")
         self._remove(record)
 
-    async def expire(self, before: float, limit: int) -> int:
+    async def expire(self, before: float, limit: int, remove_files: RemoveFiles | None = None) -> int:
         # of a removed one only the state is left, not when it ended
         ends = [(record.execution.finished_at, record) for record in self._of(None)]
         over = [(end, record) for end, record in ends if end is not None and end < before]
         over.sort(key=lambda pair: pair[0])
-        removed = over[: max(limit, 0)]
-        for _, record in removed:
+        chosen = [record for _, record in over[: max(limit, 0)]]
+        if remove_files is not None and chosen:
+            gone = await remove_files([(record.execution.username, record.execution.fid) for record in chosen])
+            chosen = [record for record in chosen if record.execution.fid in gone and not record.purged]
+        for record in chosen:
             self._remove(record)
-        return len(removed)
+        return len(chosen)
 
     async def archived(self, older_than: float) -> list[Execution]:
         return [

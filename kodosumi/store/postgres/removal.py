@@ -12,6 +12,7 @@ from typing import Any
 from ...error import StoreError
 from ...events import ExecutionState
 from ...postgres import Connection
+from ..base import RemoveFiles
 from . import statements
 from .pool import Job, Pool, Result
 
@@ -41,19 +42,22 @@ async def purge(pool: Pool, fid: str) -> None:
         pass
 
 
-async def expire(pool: Pool, before: float, limit: int) -> int:
+async def expire(pool: Pool, before: float, limit: int, remove_files: RemoveFiles | None = None) -> int:
     """Removes ended executions, and what earlier removals left; see the store's contract."""
-    removed = 0
+    removed, more = 0, True
     try:
         left = await _alone(pool, _left_over)
         while True:
             while left:
                 left = await _alone(pool, functools.partial(_delete_some, left))
             room = min(limit - removed, STEP_EXECUTIONS)
-            if room > 0:
-                left = await _alone(pool, functools.partial(_mark_oldest, before, room))
-            if not left:
+            if room <= 0 or not more:
                 break
+            over = await _alone(pool, functools.partial(_oldest, before, room))
+            gone = await _without_files(over, remove_files)
+            # what keeps its files would be found again and again
+            more = 0 < len(gone) == len(over)
+            left = await _alone(pool, functools.partial(_mark, gone))
             removed += len(left)
         while await _alone(pool, _tidy):
             pass
@@ -87,10 +91,23 @@ async def _left_over(connection: Connection) -> list[Any]:
     return rows
 
 
-async def _mark_oldest(before: float, room: int, connection: Connection) -> list[Any]:
-    """Marks the executions that ended first as removed; what they are."""
-    over = await connection.fetch(statements.EXPIRED, before, room)
-    rows: list[Any] = await connection.fetch(statements.PURGE, [row["fid"] for row in over])
+async def _oldest(before: float, room: int, connection: Connection) -> list[tuple[str, str]]:
+    """Owners and ids of the executions that ended first."""
+    return [(row["username"], row["fid"]) for row in await connection.fetch(statements.EXPIRED, before, room)]
+
+
+async def _without_files(over: list[tuple[str, str]], remove_files: RemoveFiles | None) -> list[str]:
+    """Ids of the executions whose files are gone. Not in a transaction: it may take its time."""
+    fids = [fid for _, fid in over]
+    if remove_files is None or not over:
+        return fids
+    gone = await remove_files(over)
+    return [fid for fid in fids if fid in gone]
+
+
+async def _mark(fids: list[str], connection: Connection) -> list[Any]:
+    """Marks executions as removed; what they are, but for those that somebody else has marked meanwhile."""
+    rows: list[Any] = await connection.fetch(statements.PURGE, fids)
     return rows
 
 

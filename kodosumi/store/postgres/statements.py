@@ -128,7 +128,7 @@ PURGE = f"""
 """Marks as removed. Their events are deleted afterwards, in small steps; ``seq`` says that some are left."""
 
 EXPIRED = """
-    SELECT fid FROM executions WHERE finished_at < $1 AND NOT purged ORDER BY finished_at LIMIT $2
+    SELECT username, fid FROM executions WHERE finished_at < $1 AND NOT purged ORDER BY finished_at LIMIT $2
     FOR UPDATE SKIP LOCKED"""
 
 ALONE = "SELECT pg_try_advisory_xact_lock(hashtext('kodosumi expire'))"

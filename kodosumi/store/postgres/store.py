@@ -14,7 +14,7 @@ from ...config import Settings
 from ...error import ConfigurationError, ExecutionNotFound
 from ...events import Batch, EventKind, StoredEvent, storable
 from ...postgres import Connection
-from ..base import Appended, Execution, ExecutionChange, Notice
+from ..base import Appended, Execution, ExecutionChange, Notice, RemoveFiles
 from . import removal, statements
 from .appending import Appender
 from .pool import SETTINGS_NAME, Pool
@@ -139,8 +139,8 @@ class PostgresExecutionStore:
     async def purge(self, fid: str) -> None:
         await removal.purge(self._pool, storable(fid))
 
-    async def expire(self, before: float, limit: int) -> int:
-        return await removal.expire(self._pool, before, limit)
+    async def expire(self, before: float, limit: int, remove_files: RemoveFiles | None = None) -> int:
+        return await removal.expire(self._pool, before, limit, remove_files)
 
     async def archived(self, older_than: float) -> list[Execution]:
         return [execution_of(row) for row in await self._rows(statements.ARCHIVED, older_than)]

@@ -215,12 +215,13 @@ class Index:
         where = "archived = 1 AND purged = 0 AND seq > 0 AND modified_at < ? ORDER BY modified_at"
         return self._executions(where, [older_than])
 
-    def expired(self, before: float, limit: int) -> list[str]:
-        """Ids of executions that ended before, oldest first."""
+    def expired(self, before: float, limit: int) -> list[tuple[str, str]]:
+        """``username, fid`` of executions that ended before, oldest first."""
         query = (
-            "SELECT fid FROM execution WHERE live = 0 AND purged = 0 AND finished_at < ? ORDER BY finished_at LIMIT ?"
+            "SELECT username, fid FROM execution WHERE live = 0 AND purged = 0 AND finished_at < ? "
+            "ORDER BY finished_at LIMIT ?"
         )
-        return [fid for (fid,) in self._rows(query, (before, limit))]
+        return self._rows(query, (before, limit))
 
     def purged(self) -> list[tuple[str, str]]:
         """``username, fid`` of every execution that was removed and is still remembered."""

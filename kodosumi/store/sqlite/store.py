@@ -17,7 +17,7 @@ from typing import TypeVar
 from ...config import Settings
 from ...error import ExecutionNotFound, StoreError, StoreUnavailable
 from ...events import Batch, EventKind, ExecutionState, StoredEvent, storable
-from ..base import Appended, Execution, ExecutionChange, Notice
+from ..base import Appended, Execution, ExecutionChange, Notice, RemoveFiles
 from .connection import DamagedFile, translated
 from .file import ExecutionFile, Record
 from .index import Index, Owner
@@ -98,8 +98,20 @@ class SqliteExecutionStore:
     async def purge(self, fid: str) -> None:
         await self._work(self._purge, fid)
 
-    async def expire(self, before: float, limit: int) -> int:
-        return await self._work(self._expire, before, _rows(limit))
+    async def expire(self, before: float, limit: int, remove_files: RemoveFiles | None = None) -> int:
+        removing = self._keeper.removing()
+        alone = await self._work(removing.__enter__)
+        try:
+            if not alone:
+                return 0
+            over = await self._work(self._over, before, _rows(limit))
+            if remove_files is not None and over:
+                gone = await remove_files(over)
+                over = [(username, fid) for username, fid in over if fid in gone]
+            await self._work(self._purge_all, over)
+            return len(over)
+        finally:
+            await self._work(removing.__exit__, None, None, None)
 
     async def archived(self, older_than: float) -> list[Execution]:
         return await self._work(self._read, lambda index: index.archived(older_than), [])
@@ -208,20 +220,20 @@ class SqliteExecutionStore:
             return
         self._read(lambda index: index.settle_notice(notice), None)
 
-    def _expire(self, before: float, limit: int) -> int:
-        with self._keeper.removing() as alone:
-            if not alone:
-                return 0
-            left: list[tuple[str, str]] = self._read(lambda index: index.purged(), [])
-            for username, fid in left:
-                folder = folder_of(self._exec_dir, username, fid)
-                if folder.exists():
-                    with translated(folder):
-                        remove_folder(folder)
-            fids: list[str] = self._read(lambda index: index.expired(before, limit), [])
-            for fid in fids:
-                self._purge(fid)
-            return len(fids)
+    def _over(self, before: float, limit: int) -> list[tuple[str, str]]:
+        """Removes what an interrupted removal left; owners and ids of the executions that may go."""
+        left: list[tuple[str, str]] = self._read(lambda index: index.purged(), [])
+        for username, fid in left:
+            folder = folder_of(self._exec_dir, username, fid)
+            if folder.exists():
+                with translated(folder):
+                    remove_folder(folder)
+        over: list[tuple[str, str]] = self._read(lambda index: index.expired(before, limit), [])
+        return over
+
+    def _purge_all(self, executions: Sequence[tuple[str, str]]) -> None:
+        for _, fid in executions:
+            self._purge(fid)
 
     def _check(self) -> None:
         self._write(lambda index: index.probe())
