@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,9 +146,10 @@ class Plant:
         self._threads = threading.local()
         self._clients: list[httpx.Client] = []
 
-    def another_spooler(self, name: str) -> Service:
-        """A spooler of the same settings, not started."""
-        return Service(name, [str(KOCO), "spool", "--block"], self.folder, self.environment)
+    def another_spooler(self, name: str, **settings: object) -> Service:
+        """A spooler of the same settings but for those that are given, not started."""
+        own = {f"KODO_{field.upper()}": str(value) for field, value in settings.items()}
+        return Service(name, [str(KOCO), "spool", "--block"], self.folder, {**self.environment, **own})
 
     @property
     def client(self) -> httpx.Client:
@@ -217,6 +219,19 @@ class Plant:
         check_story([Row(event.seq, event.kind, event.payload) for event in events])
         return events
 
+    def reading(self, fid: str) -> Future[list[Message]]:
+        """What :meth:`stream` will have returned: a client that reads from now on, whatever happens meanwhile."""
+        read: Future[list[Message]] = Future()
+
+        def run() -> None:
+            try:
+                read.set_result(self.stream(fid))
+            except BaseException as exc:
+                read.set_exception(exc)
+
+        threading.Thread(target=run, name=f"reading {fid}", daemon=True).start()
+        return read
+
     @contextmanager
     def following(self, fid: str, after: int = 0) -> Iterator[Iterator[Message]]:
         """The live messages of a run, for as long as the block lasts."""
@@ -234,6 +249,17 @@ class Plant:
         with closing(sqlite3.connect(path, timeout=30)) as database:
             found = database.execute("SELECT id, kind, message FROM monitor ORDER BY id").fetchall()
         return [Row(*row) for row in found]
+
+    def reached(self, fid: str) -> int:
+        """The place of the newest event stored of a run; cheap, however many there are."""
+        if self._database is not None:
+            with psycopg.connect(dsn_of(str(self._database))) as connection:
+                row = connection.execute("SELECT max(seq) FROM execution_events WHERE fid = %s", [fid]).fetchone()
+        else:
+            (path,) = self.exec_dir.glob(f"*/{fid}/sqlite3.db")
+            with closing(sqlite3.connect(path, timeout=30)) as database:
+                row = database.execute("SELECT max(id) FROM monitor").fetchone()
+        return int(row[0] or 0) if row else 0
 
     def stored(self, fid: str, kind: str, number: int = 1) -> list[str]:
         """The payloads of a kind, once that many are stored."""
