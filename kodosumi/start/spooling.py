@@ -13,11 +13,12 @@ from contextlib import suppress
 
 from .. import schema
 from ..config import Settings
-from ..error import KodosumiError, StoreUnavailable
+from ..error import KodosumiError, StoreUnavailable, TransportUnavailable
 from ..execution import connect_mode
 from ..log import setup_logging
 from ..spooler import Spooler
 from ..store import connect_store
+from ..transport import connect_transport
 from .lifeline import CANCEL_RUNS, CANCELLED, READY, Lifeline
 from .pidfile import PidFile, living_pid, spooler_pidfile
 from .runs import cancel_runs
@@ -47,6 +48,8 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
 async def _spool(settings: Settings, lifeline: Lifeline | None) -> None:
     if not await _database_ready(settings):
         return
+    with suppress(TransportUnavailable):  # it waits for a transport that is down
+        await _require_transport(settings)
     mode, store = connect_mode(settings), connect_store(settings)
     spooler = Spooler(settings, mode=mode, store=store)
     loop = asyncio.get_running_loop()
@@ -95,6 +98,15 @@ def _require_webhook(settings: Settings) -> None:
         target_of(settings)
 
 
+async def _require_transport(settings: Settings) -> None:
+    """Tells now what the spooler would find out later, among the warnings of what it waits for."""
+    transport = connect_transport(settings)
+    try:
+        await transport.check()
+    finally:
+        await transport.close()
+
+
 def _run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
     asyncio.run_coroutine_threadsafe(work(), loop)  # type: ignore[arg-type]
 
@@ -115,6 +127,8 @@ def spool_in_background(settings: Settings) -> int:
     _require_webhook(settings)
     with suppress(StoreUnavailable):  # the spooler waits for a database that is down, and says so in its log
         asyncio.run(schema.require_current(settings, "execution"))
+    with suppress(TransportUnavailable):  # likewise
+        asyncio.run(_require_transport(settings))
     process = subprocess.Popen(
         [sys.executable, "-m", "kodosumi.cli", "spool", "--block"],
         stdin=subprocess.DEVNULL,

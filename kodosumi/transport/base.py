@@ -190,6 +190,15 @@ class Transport(Protocol):
         """A new feed that begins now."""
         ...
 
+    async def check(self) -> None:
+        """Returns when nothing that can be told at once speaks against using it; what answers later is waited for.
+
+        Raises:
+            ConfigurationError: it can't be used, and waiting won't mend that; names the remedy.
+            TransportUnavailable: not reachable now, with the reason.
+        """
+        ...
+
     async def status(self) -> TransportStatus:
         """Figures for health.
 

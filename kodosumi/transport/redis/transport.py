@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from ...config import Settings
+from ...error import ConfigurationError
 from ...events import Position
 from ..base import CommitFeed, EventConsumer, EventProducer, ProducerTicket, TransportStatus
 from .address import Address
-from .connection import Connection
+from .connection import Connection, RedisUnavailable
 from .consumer import RedisStreamConsumer
 from .feed import RedisCommitFeed
 from .names import Names
@@ -85,6 +86,15 @@ class RedisTransport:
 
     def commits(self) -> CommitFeed:
         return RedisCommitFeed(self._connection, self._names)
+
+    async def check(self) -> None:
+        try:
+            # A script, so that a user without the right to run one is found out too.
+            await self.status()
+        except RedisUnavailable as exc:
+            if exc.permanent:
+                raise ConfigurationError(str(exc)) from exc
+            raise
 
     async def status(self) -> TransportStatus:
         return await survey(self._connection, self._names)
