@@ -28,6 +28,7 @@ form = F.Model(
         label="Colour",
         option=[F.InputOption(name="red", label="Red"), F.InputOption(name="blue", label="Blue", value=True)],
     ),
+    F.InputFiles(name="files", label="Files", multiple=True),
     F.HR(),
     F.Submit("Send"),
     F.Action(name="variant", value="short", text="Send the short way"),

@@ -11,7 +11,9 @@ from kodosumi.core import forms as F
 app = ServeAPI()
 fields = (F.InputText(name="entry"), F.InputText(name="inputs"))
 form = F.Model(*fields, F.Submit("Go"))
-files_form = F.Model(*fields, F.InputFiles(name="first", multiple=True), F.InputFiles(name="second"), F.Submit("Go"))
+files_form = F.Model(
+    *fields, F.InputFiles(name="first", multiple=True, directory=True), F.InputFiles(name="second"), F.Submit("Go")
+)
 
 
 @app.enter("/", form, summary="Faults")
