@@ -89,10 +89,15 @@ class Locks:
         self._on_waiting = on_waiting
         self._loop = asyncio.get_running_loop()
         self._locks: dict[str, Lock] = {}
-        self._opening: set[asyncio.Task[Any]] = set()
+        self._opening: dict[str, asyncio.Task[Any]] = {}
         self._remote = 0
         self._own = 0
         self._over = False
+
+    @property
+    def taken(self) -> list[str]:
+        """The claims whose answers were taken."""
+        return [lock.taken for lock in self._locks.values() if lock.taken]
 
     @property
     def waiting(self) -> bool:
@@ -116,7 +121,7 @@ class Locks:
 
     async def wait_for_remote(self, request: LockRequest) -> LockOutcome:
         """Opens a lock for a remote task, which holds this call; one that comes again joins the lock it opened."""
-        if self._remote >= MAX_REMOTE_WAITS:
+        if self._remote >= MAX_REMOTE_WAITS or request.lid in self._opening:
             return BUSY
         self._remote += 1
         try:
@@ -163,7 +168,7 @@ class Locks:
             four_eyes=request.four_eyes,
         )
         check_size(event, self._max_bytes)
-        if self._over or not await self._posted(event) or self._over:
+        if self._over or not await self._posted(request.lid, event) or self._over:
             return None
         lock = Lock(terms, self._loop.time() + timeout_s, own, self._loop.create_future())
         lock.timer = self._loop.call_later(timeout_s, self._expire_unless_claimed, lock)
@@ -171,11 +176,11 @@ class Locks:
         self._count(lock, 1)
         return lock
 
-    async def _posted(self, event: Event) -> bool:
+    async def _posted(self, lid: str, event: Event) -> bool:
         """Posts, waiting for room; False when the run is over."""
         task = asyncio.current_task()
         assert task is not None
-        self._opening.add(task)
+        self._opening[lid] = task
         try:
             return await self._mailbox.post_async([event])
         except asyncio.CancelledError:
@@ -183,7 +188,7 @@ class Locks:
                 return False
             raise
         finally:
-            self._opening.discard(task)
+            del self._opening[lid]
 
     # asked for by modes ----------------------------------------------------------------------------------------------
 
@@ -226,7 +231,7 @@ class Locks:
     def end(self) -> None:
         """Ends all waiting, because the run ends; idempotent. No lock opens any more."""
         self._over = True
-        for task in list(self._opening):
+        for task in list(self._opening.values()):
             task.cancel()
         for lock in list(self._locks.values()):
             self._end_lock(lock, CANCELLED)

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from .spec import AppEnvironment, RunSpec
 from .state import Sources, StaleEnvironment
 
 logger = logging.getLogger(__name__)
+
+MAX_TAKEN = 1_000
+"""Claims of ended runs that are remembered, for whoever asks again after the answer to it was lost."""
 
 IMPORT_PATIENCE_S = 15.0
 """An import that takes longer goes on, but the process is there for whoever waits."""
@@ -46,6 +50,7 @@ class Runner:
         self._name = name
         self._sources = Sources()
         self._pool: Any = None
+        self._taken: deque[str] = deque(maxlen=MAX_TAKEN)
         self._run: Run | None = None
         self._last: RunOutcome | None = None
         self._over = asyncio.Event()
@@ -103,6 +108,7 @@ class Runner:
             self._last = await run.serve()
             return self._last
         finally:
+            self._taken.extend(run.locks.taken)
             self._run = None
             self._over.set()
 
@@ -153,6 +159,10 @@ class Runner:
     async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
         """As :meth:`ExecutionMode.settle_lock` says."""
         await self._locks(fid).settle(lid, claim, answer)
+
+    async def took(self, claim: str) -> bool:
+        """Whether a claim's answer was taken, by this run or one of the last."""
+        return claim in self._taken or (self._run is not None and claim in self._run.locks.taken)
 
     def _locks(self, fid: str) -> Locks:
         if self._run is None or self._run.fid != fid:

@@ -41,6 +41,7 @@ CANCEL_GRACE_S = 8.0
 """A runner ends a cancelled run itself within five seconds; after this it's taken for hung and killed."""
 
 ADOPT_TIMEOUT_S = 30.0
+TOOK_TIMEOUT_S = 5.0
 WANTED_BY_LAUNCH_S = 600.0
 REFUSAL_LIFETIME_S = 15.0
 
@@ -188,7 +189,12 @@ class RunnerPool:
 
     async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
         """Ends a claim; returns when the answer's event is in the transport."""
-        await (await self._process_of(fid, lid)).settle_lock(fid, lid, claim, answer)
+        try:
+            await (await self._process_of(fid, lid)).settle_lock(fid, lid, claim, answer)
+        except ExecutionNotFound:
+            # Asked again because an earlier pool died before it could answer? With its answer, a run may soon be over.
+            if answer is None or not await self._took(claim):
+                raise
 
     async def waits(self, fid: str, waiting: bool) -> None:
         """Told by a runner: its run waits for a lock, or goes on. Who waits takes nobody's place."""
@@ -197,6 +203,11 @@ class RunnerPool:
         if run is not None and run.process is not None:
             run.process.waits = waiting
             self._dispatch()
+
+    async def _took(self, claim: str) -> bool:
+        """Whether any process took a claim's answer."""
+        answers = (asyncio.wait_for(process.took(claim), TOOK_TIMEOUT_S) for process in self._stock.processes)
+        return True in await asyncio.gather(*answers, return_exceptions=True)
 
     async def _process_of(self, fid: str, lid: str) -> RunnerProcess:
         await self._recovered()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from ..cluster import NAMESPACE
 from ..error import ExecutionNotFound, KodosumiError, LaunchUnavailable
@@ -122,6 +122,13 @@ class RunnerProcess:
 
     async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
         await _own_errors(fid, self._actor.settle_lock.remote(fid, lid, claim, answer))
+
+    async def took(self, claim: str) -> bool:
+        """Whether it took a claim's answer, for a run that may be over; False too when it can't say."""
+        try:
+            return bool(await self._actor.took.remote(claim))
+        except RayError:
+            return False
 
     def end(self) -> None:
         """Kills the process at once; idempotent."""

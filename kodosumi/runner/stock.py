@@ -81,6 +81,11 @@ class ProcessStock:
         self._start_limit = 0
 
     @property
+    def processes(self) -> list[RunnerProcess]:
+        """All that serve or could serve, in all environments."""
+        return [process for shelf in self._shelves.values() for process in (*shelf.busy, *shelf.idle)]
+
+    @property
     def busy(self) -> int:
         """Processes at work, in all environments."""
         return sum(len(shelf.busy) for shelf in self._shelves.values())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 
 import pytest
 
 from kodosumi.error import ExecutionNotFound
-from kodosumi.events import EventKind, ExecutionState
+from kodosumi.events import EventKind, ExecutionState, StoredEvent
 from tests.conditions import until
 from tests.engine import Engine
 from tests.mode_contract import answer, open_locks, refused, settle, told
@@ -101,9 +102,17 @@ async def test_remote_tasks_wait_without_their_processors_and_go_on_in_order(eng
     await engine.ended(fid)
     [final] = await engine.payloads(fid, EventKind.FINAL)
     assert sorted(final[final.index("[") :].count(f'{{"int": {number}}}') for number in range(3)) == [1, 1, 1]
-    story = [event.payload if event.kind == EventKind.DEBUG else event.kind for event in await engine.events(fid)]
+    plain = {lock["lid"] for lock in locks if lock["data"] == "plainly"}
+    story = [_part(event, plain) for event in await engine.events(fid)]
     assert story.count("answered") == 2
     assert story.index("in the task") < story.index("lock") < story.index("lease") < story.index("answered")
+
+
+def _part(event: StoredEvent, lids: set[str]) -> str:
+    """What an event has to do with some locks."""
+    if event.kind in (EventKind.LOCK, EventKind.LEASE):
+        return event.kind.value if json.loads(event.payload)["dict"]["lid"] in lids else ""
+    return event.payload if event.kind == EventKind.DEBUG else ""
 
 
 async def test_what_goes_wrong_with_a_lock_is_told_in_the_remote_task(engine: Engine) -> None:
@@ -161,6 +170,20 @@ async def test_a_claim_outlives_the_pool(engine: Engine) -> None:
 
     assert (await engine.ended(fid)).state == ExecutionState.FINISHED
     assert [lease["result"] for lease in await told(engine, fid, EventKind.LEASE)] == ["ok"]
+
+
+@pytest.mark.fault
+async def test_an_answer_that_was_taken_is_so_when_asked_again_of_a_new_pool_after_the_runs_end(engine: Engine) -> None:
+    fid = await engine.launch("locks_agent:asks")
+    [lid] = await open_locks(engine, fid)
+    claim = await engine.mode.claim_lock(fid, lid)
+    await engine.mode.settle_lock(fid, lid, claim.id, answer("ok"))
+    await engine.ended(fid)
+    os.kill(await (await engine.mode._connected()).pid.remote(), signal.SIGKILL)
+
+    await engine.mode.settle_lock(fid, lid, claim.id, answer("ok"))
+
+    await refused(engine.mode.settle_lock(fid, lid, "another", answer("ok")), ExecutionNotFound)
 
 
 @pytest.mark.fault
