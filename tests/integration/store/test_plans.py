@@ -26,6 +26,7 @@ FILL = f"""
     INSERT INTO execution_events (fid, username, timestamp, kind, message, seq)
     SELECT 'f' || lpad((1 + n % 5)::text, 8, '0'), 'user-1', {FIRST}, CASE WHEN n % 1000 < 5 THEN 'result' ELSE 'stdout'
         END, repeat('y', 100), 1 + n / 5 FROM generate_series(0, {EVENTS} - 1) n;
+    INSERT INTO execution_notices (fid, seq, kind, due_at) SELECT fid, 20, 'finished', 1e10 FROM executions;
 """
 FID = "f00000002"
 
@@ -48,9 +49,16 @@ HOT = {
     "purge": (statements.PURGE, [[FID]]),
     "delete events": (statements.DELETE_EVENTS, [FID, 5_000]),
     "delete events of several": (statements.DELETE_EVENTS_OF, [[FID]]),
+    "claim notices": (statements.CLAIM_NOTICES, [4, 20.0]),
+    "settle a notice": (statements.SETTLE_NOTICE, [FID, 20]),
+    "defer a notice": (statements.DEFER_NOTICE, [FID, 20, 1.0]),
     "an append": (
         statements.write(new=False, listed=False, details=True, events=True),
         [FID, 3, 21, "running", 1.0, None, 1.0, "[]", 1, 1, "{}", "", None, "", "", [21], [1.0], ["stdout"], ["x"]],
+    ),
+    "an append that notes": (
+        statements.write(new=False, listed=False, details=False, events=False, notices=True),
+        [FID, 3, 21, "running", 1.0, None, 1.0, "[]", 1, 1, [21], ["lock"]],
     ),
 }
 
