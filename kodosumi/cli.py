@@ -97,11 +97,11 @@ def spool(
 @app.command()
 def vacuum(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Only what is older: 7, 7d (days), 12h, 30m.")
+        str, typer.Option("--older-than", metavar="AGE", help="Only executions deleted longer ago: 7, 7d, 12h, 30m.")
     ] = "7d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Remove deleted executions with their files, and abandoned uploads."""
+    """Remove deleted executions with their files, and uploads that nobody goes on with (KODO_UPLOAD_MAX_AGE)."""
     from .start.vacuum import age_of, sweep
 
     removed = asyncio.run(sweep(load_settings(), age_of(older_than), dry_run=dry_run))

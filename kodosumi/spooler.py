@@ -92,9 +92,7 @@ class Spooler:
         self._sender = sender or _sender(settings, self._store)
         self._transport = transport or connect_transport(settings)
         self._mode = mode or connect_mode(settings)
-        self._retention = retention
-        if retention is None and settings.retention_days is not None:
-            self._retention = Retention(self._store, settings.retention_days)
+        self._retention = retention or Retention.from_settings(settings, self._store)
         self._inboxes: dict[str, Inbox] = {}
         self._held = 0
         self._room = asyncio.Event()
@@ -117,9 +115,8 @@ class Spooler:
             asyncio.create_task(self._acknowledge(consumer), name="acknowledge"),
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self._follow_mode(), name="follow mode"),
+            asyncio.create_task(self._retention.run(), name="retention"),
         ]
-        if self._retention is not None:
-            duties.append(asyncio.create_task(self._retention.run(), name="retention"))
         if self._sender is not None:
             duties.append(asyncio.create_task(self._sender.run(), name="webhook"))
         stop = asyncio.create_task(self._stopping.wait())

@@ -9,6 +9,7 @@ import asyncio
 
 from ..error import ExecutionNotFound, LaunchUnavailable
 from ..events import is_fid
+from ..files.removal import remove_run
 from ..store import Execution
 from .auth import User
 from .context import Panel
@@ -47,6 +48,7 @@ async def delete_all(panel: Panel, user: User, executions: list[Execution], purg
 
     Raises:
         ApiError: 503 when a run could not be ended; it stays as it was. Others may be deleted already.
+        FilesUnavailable: the files of one could not be removed; it is archived, and can be purged again.
     """
     gate = asyncio.Semaphore(_PARALLEL)
 
@@ -68,6 +70,8 @@ async def _delete(panel: Panel, user: User, execution: Execution, purge: bool) -
     except ExecutionNotFound:
         return
     if purge:
+        # First the files: whatever ends this, the execution is there to be purged again.
+        await remove_run(panel.files, execution.username, execution.fid)
         await panel.store.purge(execution.fid)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import shutil
 import time
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from ..config import Settings
 from ..error import ConfigurationError
+from ..files import connect_files, connect_uploads
+from ..files.removal import abandoned, remove_abandoned, remove_run
 from ..store import connect_store
 
 UNITS_S = {"": 86_400.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
@@ -36,39 +36,29 @@ def age_of(text: str) -> float:
 
 
 async def sweep(settings: Settings, age_s: float, *, dry_run: bool = False) -> Removed:
-    """Purges archived executions and removes uploads that were last touched longer ago than ``age_s`` seconds.
+    """Purges archived executions with their files, and removes uploads that nobody goes on with.
+
+    Args:
+        settings: as loaded; ``upload_max_age`` says when an upload is abandoned.
+        age_s: only executions that were last changed longer ago, seconds.
+        dry_run: only count.
 
     Raises:
-        StoreUnavailable: the store can't be used now; what was removed before stays removed.
+        StoreUnavailable, FilesUnavailable: a store can't be used now; what was removed before stays removed.
     """
-    before = time.time() - age_s
-    store = connect_store(settings)
-    try:
-        executions = await store.archived(before)
-        if not dry_run:
-            for execution in executions:
-                await store.purge(execution.fid)
-    finally:
-        await store.close()
-    uploads = await asyncio.to_thread(_abandoned, settings.upload_dir, before)
-    if not dry_run:
-        for upload in uploads:
-            await asyncio.to_thread(shutil.rmtree, upload, ignore_errors=True)
-    return Removed(len(executions), len(uploads))
-
-
-def _abandoned(upload_dir: Path, before: float) -> list[Path]:
-    if not upload_dir.is_dir():
-        return []
-    return [folder for folder in upload_dir.iterdir() if folder.is_dir() and _touched_at(folder) < before]
-
-
-def _touched_at(folder: Path) -> float:
-    """When anything in a folder was last changed; a symbolic link isn't followed."""
-    times = [folder.lstat().st_mtime]
-    for path in folder.rglob("*"):
-        try:
-            times.append(path.lstat().st_mtime)
-        except OSError:
-            continue
-    return max(times)
+    now = time.time()
+    async with AsyncExitStack() as stack:
+        store = connect_store(settings)
+        stack.push_async_callback(store.close)
+        files = connect_files(settings)
+        stack.push_async_callback(files.close)
+        uploads = connect_uploads(settings)
+        stack.push_async_callback(uploads.close)
+        executions = await store.archived(now - age_s)
+        if dry_run:
+            return Removed(len(executions), len(await abandoned(uploads, now - settings.upload_max_age)))
+        for execution in executions:
+            # First the files: whatever ends this, the next one finds the execution again.
+            await remove_run(files, execution.username, execution.fid)
+            await store.purge(execution.fid)
+        return Removed(len(executions), await remove_abandoned(uploads, now - settings.upload_max_age))

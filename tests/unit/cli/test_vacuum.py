@@ -11,8 +11,10 @@ import pytest
 from kodosumi.config import Settings, load_settings
 from kodosumi.error import ConfigurationError, ExecutionNotFound
 from kodosumi.events import Batch, Event, EventKind, Position, new_fid
+from kodosumi.files import connect_files
 from kodosumi.start.vacuum import Removed, age_of, sweep
 from kodosumi.store import connect_store
+from tests.file_store_contract import paths, put
 
 
 @pytest.fixture
@@ -57,6 +59,20 @@ async def test_only_deleted_executions_are_removed(settings: Settings) -> None:
     await store.close()
 
 
+async def test_files_go_with_deleted_executions_and_others_stay(settings: Settings) -> None:
+    deleted, kept = await finished(settings, archived=True), await finished(settings, archived=False)
+    files = connect_files(settings)
+    for fid in (deleted, kept):
+        await put(files, f"alice/{fid}/in/a")
+
+    assert await sweep(settings, -1, dry_run=True) == Removed(1, 0)
+    assert await paths(files, f"alice/{deleted}/in") == ["a"]
+    assert await sweep(settings, -1) == Removed(1, 0)
+    assert await paths(files, f"alice/{kept}/in") == ["a"]
+    assert not (settings.exec_dir / "alice" / deleted).exists()
+    await files.close()
+
+
 async def test_what_was_deleted_recently_stays(settings: Settings) -> None:
     await finished(settings, archived=True)
 
@@ -64,14 +80,23 @@ async def test_what_was_deleted_recently_stays(settings: Settings) -> None:
 
 
 async def test_an_upload_is_abandoned_when_nothing_in_it_was_touched(settings: Settings) -> None:
-    long_ago = time.time() - 10 * 86_400
-    for name, file_at in (("abandoned", long_ago), ("going on", time.time())):
+    settings.upload_max_age = 86_400
+    long_ago = time.time() - 2 * 86_400
+    for name, file_at in (("role/abandoned", long_ago), ("role/going on", time.time()), ("of an earlier version", 1.0)):
         folder = settings.upload_dir / name
         folder.mkdir(parents=True)
-        (folder / "chunk").write_bytes(b"x")
-        os.utime(folder / "chunk", (file_at, file_at))
-        os.utime(folder, (long_ago, long_ago))
+        for chunk, at in (("info.json", long_ago), ("1", file_at)):
+            (folder / chunk).write_bytes(b"x")
+            os.utime(folder / chunk, (min(at, file_at), min(at, file_at)))
 
-    assert await sweep(settings, age_of("7d"), dry_run=True) == Removed(0, 1)
-    assert await sweep(settings, age_of("7d")) == Removed(0, 1)
-    assert [folder.name for folder in settings.upload_dir.iterdir()] == ["going on"]
+    assert await sweep(settings, age_of("7d"), dry_run=True) == Removed(0, 2)
+    assert await sweep(settings, age_of("7d")) == Removed(0, 2)
+    assert [folder.name for folder in (settings.upload_dir / "role").iterdir()] == ["going on"]
+
+
+async def test_an_upload_that_goes_on_stays_however_young_a_deleted_execution_may_be(settings: Settings) -> None:
+    (settings.upload_dir / "role/upload").mkdir(parents=True)
+    (settings.upload_dir / "role/upload/1").write_bytes(b"x")
+
+    assert await sweep(settings, 0) == Removed(0, 0)
+    assert (settings.upload_dir / "role/upload/1").exists()

@@ -20,6 +20,7 @@ import kodosumi.service
 from kodosumi.config import Settings
 from kodosumi.error import LaunchUnavailable
 from kodosumi.events import Batch, Event, EventKind, Position, new_fid
+from kodosumi.files.memory import MemoryFileStore
 from kodosumi.service import outputs, status_page, timeline, timeline_page
 from kodosumi.service.auth import User, current_user
 from kodosumi.service.context import Panel
@@ -81,7 +82,7 @@ class Scene:
         templates.env.globals["static"] = "/static/{}".format
         parts: dict[str, Any] = dict.fromkeys(each.name for each in fields(Panel))  # what these routes never touch
         parts |= {"settings": settings, "store": self.store, "transport": self.feed, "hub": self.hub}
-        self.panel = Panel(**parts | {"mode": self.mode, "templates": templates})
+        self.panel = Panel(**parts | {"mode": self.mode, "templates": templates, "files": MemoryFileStore()})
         self.app = _app(self.panel)
 
     async def commit(self, fid: str, *events: tuple[str, str], user: User = ALICE) -> None:
