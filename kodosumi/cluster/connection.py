@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ def attach(settings: Settings, start: bool = False) -> None:
                 "No Ray cluster runs on this machine. Start one with `koco start`, or set KODO_RAY_SERVER."
             )
         _join(address)
+    take_signals_back()
 
 
 async def attached(settings: Settings, start: bool = False) -> None:
@@ -73,6 +75,7 @@ async def attached(settings: Settings, start: bool = False) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         threading.Thread(target=_attach_for, args=(done, settings, start), name="ray-attach", daemon=True).start()
         await done
+        take_signals_back()
 
 
 def survey() -> list[Node]:
@@ -109,6 +112,21 @@ def prepare_authentication() -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
         # Ray read its configuration when it was imported.
         Config.initialize("")
+
+
+def take_signals_back() -> None:
+    """Gives SIGINT and SIGTERM back to whoever had them in this process; needs its main thread, else does nothing.
+
+    Who joins Ray gets a handler of Ray's below Python's, which aborts the process three seconds after a SIGTERM,
+    however much it has still to store or to answer.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        if handler is not None:
+            signal.signal(number, handler)
+            signal.siginterrupt(number, False)
 
 
 def _is_attached() -> bool:

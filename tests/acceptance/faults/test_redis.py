@@ -10,7 +10,7 @@ import pytest
 
 from kodosumi.cluster import Head
 from tests.acceptance.faults.conftest import MakePlant
-from tests.acceptance.faults.plant import Plant, Service, numbers, texts, wait_for
+from tests.acceptance.faults.plant import DEADLINE_S, Plant, Service, numbers, texts, wait_for
 from tests.servers.redis import RedisServer
 from tests.sse import Message
 
@@ -72,21 +72,61 @@ def test_two_spoolers_share_and_killing_one_in_a_burst_loses_nothing(plant: Plan
         second.end()
 
 
-def test_without_a_spooler_producers_wait_and_all_arrives_once_there_is_one(plant: Plant, gate: Path) -> None:
-    fid = plant.launch("burst", gate=str(gate))
-    plant.stored(fid, "result", 1_000)
-    plant.spooler.send(signal.SIGKILL)
+def test_a_spooler_that_is_stopped_hands_its_runs_over_in_order(plant: Plant, gate: Path) -> None:
+    second: Service = plant.another_spooler("second")
+    second.start()
+    try:
+        wait_for(lambda: len(spoolers(plant)), lambda living: living == 2)
+        fids = [plant.launch("volleys", gate=str(gate)) for _ in range(4)]
+        reading = [plant.reading(fid) for fid in fids]
+        wait_for(lambda: [one["executions"] for one in spoolers(plant)], lambda held: held == [2, 2])
 
-    wait_for(lambda: plant.health().json()["parts"]["spooler"]["state"], lambda state: state == "down")
-    transport = wait_for(
-        lambda: plant.health().json()["parts"]["transport"], lambda part: part["waiting_producers"] == 1
-    )
-    assert transport["waiting_events"] <= 10_000
-    assert plant.health().status_code == 503
-    gate.touch()
-    plant.spooler.start()
+        assert plant.spooler.end() == 0
+        assert "SIGTERM" not in plant.spooler.log.read_text(), "Ray's own handler would abort it after three seconds"
+        assert [one["executions"] for one in spoolers(plant)] == [4], "no lease had to run out"
+        before = [plant.reached(fid) for fid in fids]
+        wait_for(lambda: [plant.reached(fid) for fid in fids], lambda now: all(map(int.__gt__, now, before)))
+        plant.spooler.start()
+        wait_for(lambda: [one["executions"] for one in spoolers(plant)], lambda held: held == [2, 2])
+        gate.touch()
 
-    assert whole(plant.stream(fid))
+        for fid, read in zip(fids, reading, strict=True):
+            events = read.result(DEADLINE_S)
+            assert whole(events)
+            assert len(plant.rows(fid)) == len(events)
+    finally:
+        second.end()
+
+
+def test_with_all_spoolers_dead_runs_wait_and_all_arrives_once_there_is_one(plant: Plant, gate: Path) -> None:
+    second: Service = plant.another_spooler("second")
+    second.start()
+    try:
+        wait_for(lambda: len(spoolers(plant)), lambda living: living == 2)
+        fids = [plant.launch("burst", gate=str(gate)) for _ in range(3)]
+        reading = [plant.reading(fid) for fid in fids]
+        for fid in fids:
+            plant.stored(fid, "result", 500)
+        for spooler in (plant.spooler, second):
+            spooler.send(signal.SIGKILL)
+
+        wait_for(lambda: plant.health().json()["parts"]["spooler"]["state"], lambda state: state == "down")
+        transport = wait_for(
+            lambda: plant.health().json()["parts"]["transport"], lambda part: part["waiting_producers"] == len(fids)
+        )
+        assert transport["waiting_events"] <= len(fids) * 10_000
+        assert plant.health().status_code == 503
+        gate.touch()
+        for spooler in (plant.spooler, second):
+            spooler.start()
+
+        for fid, read in zip(fids, reading, strict=True):
+            events = read.result(DEADLINE_S)
+            assert whole(events)
+            assert len(plant.rows(fid)) == len(events)
+        plant.until_well()
+    finally:
+        second.end()
 
 
 def test_a_redis_that_keeps_its_data_is_killed_and_nothing_is_lost(
