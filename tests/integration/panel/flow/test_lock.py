@@ -6,12 +6,16 @@ import asyncio
 import uuid
 from typing import Any
 
+import httpx
 import pytest
 from starlette.responses import JSONResponse
 
+from kodosumi.const import KODOSUMI_API_KEY
 from kodosumi.events import new_fid
 from kodosumi.identity import GRANT_HEADER, TOKEN_HEADER
+from kodosumi.service.app import create_app
 from kodosumi.service.context import Panel
+from kodosumi.transport.memory import MemoryTransport
 from tests.integration.panel.flow.apps import Source, register
 from tests.integration.panel.flow.lock_app import FORM, Waiting, lock_app
 
@@ -263,3 +267,21 @@ async def test_the_proxy_is_no_way_around_who_may_answer(bob: Any, run: Waiting,
                 answer = await bob.request(method, f"{mount}{source.place}/{way}/{run.fid}/{lid}", json=YES)
                 assert answer.status_code == 403, (mount, method, way)
     assert source.app.state.seen == []
+
+
+async def test_a_panel_started_later_lists_shows_and_takes_what_was_opened_before(
+    alice: Any, run: Waiting, source: Source, store: Any, mode: Any, options: dict[str, Any]
+) -> None:
+    lid = await run.lock()
+    later = create_app(store=store, transport=MemoryTransport(), mode=mode, **options)
+    link = httpx.ASGITransport(app=later)
+    key = {KODOSUMI_API_KEY: alice.key}
+    async with (
+        later.router.lifespan_context(later),
+        httpx.AsyncClient(transport=link, base_url="http://localhost:3370", headers=key) as client,
+    ):
+        [listed] = (await client.get(f"/lock/{run.fid}")).json()
+        assert (listed["lid"], listed["state"], listed["may_answer"]) == (lid, "open", True)
+        assert (await client.get(place(run, lid))).json() == FORM.get_model()
+        assert (await client.post(place(run, lid), json=YES)).status_code == 200
+    assert source.app.state.answers == [YES]
