@@ -8,6 +8,7 @@ are unknown to it then, and the spooler ends them.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import time
@@ -241,7 +242,9 @@ class RunnerPool:
     async def _serve(self, run: Run, spec: RunSpec, process: RunnerProcess) -> None:
         reusable = False
         try:
-            outcome = await process.run(spec, self._ticket(run), self._settings.lock_expires, _this_actor())
+            # Sending the handle costs half a millisecond, which runs without locks needn't pay.
+            pool = _this_actor() if spec.locks != () else None
+            outcome = await process.run(spec, self._ticket(run), self._settings.lock_expires, pool)
             reusable = self._reusable(process, outcome)
             self._forget(run)
         except StaleEnvironment:
@@ -330,8 +333,9 @@ class RunnerPool:
             self._stock.give_back(process, reusable=reusable)
 
 
+@functools.cache
 def _this_actor() -> Any:
-    """The pool's own handle."""
+    """The pool's own handle; it stays good when Ray restarts the pool."""
     return ray.get_runtime_context().current_actor
 
 

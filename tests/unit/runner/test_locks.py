@@ -8,7 +8,6 @@ import math
 import pickle
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -509,31 +508,3 @@ async def test_the_pool_is_told_when_a_run_begins_to_wait_and_when_it_goes_on(ru
     await scene.answer(third, 3)
     await serving
     assert told[3:] == [(ticket.fid, False)]
-
-
-# the mock ------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_mock_gives_the_prepared_answers() -> None:
-    double: Callable[[Any], Any] = lambda data: data["n"] * 2  # noqa: E731
-    mock = TracerMock(answers={"plain": 1, "made": double, "late": TimeoutError("too late")})
-    assert await mock.lock("plain") == 1
-    assert mock.lock_sync("made", {"n": 4}, assignee="bob") == 8
-    with pytest.raises(TimeoutError, match="too late"):
-        await mock.lock("late")
-    with pytest.raises(UnknownLock, match=r"'other'.*plain, made, late"):
-        await mock.lock("other")
-    told = [(event.kind, json.loads(event.payload)["dict"]) for event in mock.events]
-    assert [kind for kind, _ in told] == ["lock", "lease", "lock", "lease", "lock"]
-    assert told[3][1]["result"] == 8
-
-
-def test_a_mock_has_a_folder_of_its_own_that_goes_with_it(tmp_path) -> None:
-    mock = TracerMock("f" * 24)
-    folder = mock.folder
-    assert mock.folder == folder and folder.name == "f" * 24 and folder.parents[1].exists()
-    del mock
-    assert not folder.parents[1].exists()
-    given = TracerMock("f" * 24, folder=tmp_path)
-    assert given.folder.parents[1] == tmp_path
-    assert pickle.loads(pickle.dumps(given)).folder == given.folder
