@@ -1,8 +1,9 @@
-"""The examples that work with people: a purchase that waits for two of them, and documents in and out, as they see it."""
+"""The examples that work with people, as those see them: a purchase that waits for two, documents in and out."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def final(client: httpx.Client, fid: str) -> dict[str, object]:
 
 
 def test_a_large_purchase_needs_somebody_else(admin: httpx.Client, flows: dict[str, str]) -> None:
-    with new_role(admin, "buyer") as buyer, new_role(admin, "stranger") as stranger:
+    with closing(new_role(admin, "buyer")) as buyer, closing(new_role(admin, "stranger")) as stranger:
         fid = launched(buyer, flows["Approval"], PURCHASE)
         (confirm,) = open_locks(buyer, fid)
         assert stranger.get(f"/lock/{fid}/{confirm}").status_code == 404
