@@ -274,14 +274,12 @@ def _place(settings: Settings) -> tuple[str, str]:
     url = urlsplit(settings.file_store or "")
     prefix = url.path.strip("/")
     try:
-        valid = bool(url.netloc) and not (url.query or url.fragment or "@" in url.netloc)
-        if valid and prefix:
-            prefix = checked(prefix, "prefix")
+        if not url.netloc or url.query or url.fragment or "@" in url.netloc:
+            raise BadPath("say s3://bucket or s3://bucket/prefix, and the keys in AWS_* variables.")
+        return url.netloc, checked(prefix, "prefix") if prefix else ""
     except BadPath as exc:
-        raise ConfigurationError(f"{SETTINGS_NAME}={settings.file_store}: {exc}") from None
-    if not valid:
-        raise ConfigurationError(f"{SETTINGS_NAME}={settings.file_store}: say s3://bucket or s3://bucket/prefix")
-    return url.netloc, prefix
+        # without its value, which may hold a key
+        raise ConfigurationError(f"{SETTINGS_NAME}: {exc}") from None
 
 
 def _is_told(path: str) -> bool:

@@ -10,7 +10,9 @@ from ..error import FileMissing, FilesUnavailable
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
-_METADATA_SERVICE = "169.254.169.254"
+_METADATA_SERVICE = "/latest/api/token", "/latest/meta-data"
+"""Where the library looks for keys when nobody gave it any."""
+
 _DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 
 
@@ -45,6 +47,8 @@ class Translator:
             raise FilesUnavailable(self._said(_code(exc), exc)) from exc
 
     def _said(self, code: str, exc: Exception) -> str:
+        if any(path in str(exc) for path in _METADATA_SERVICE):
+            return f"No keys for the bucket {self._bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         if code == "NoSuchBucket":
             return f"There is no bucket {self._bucket}: make it, or correct KODO_FILE_STORE or AWS_ENDPOINT_URL."
         if code in _DENIED or code in ("401", "403"):
@@ -52,8 +56,6 @@ class Translator:
                 f"The bucket {self._bucket} denies access ({code}): check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
                 "what its policy allows (list, get, put, delete)."
             )
-        if _METADATA_SERVICE in str(exc):
-            return f"No keys for the bucket {self._bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         reason = f"it answers {code}" if code else _first_line(exc)
         return f"The bucket {self._bucket} cannot be used now: {reason}. See AWS_ENDPOINT_URL and AWS_REGION."
 

@@ -12,9 +12,10 @@ import pytest
 
 from kodosumi.config import Settings
 from kodosumi.error import BadPath, ConfigurationError, FilesUnavailable
-from kodosumi.files import connect_files, connect_uploads
+from kodosumi.files import connect_files, connect_uploads, s3
 from kodosumi.files.s3 import PART_BYTES, S3FileStore
 from tests.file_store_contract import MIB, RUN, FileStoreContract, MakeFiles, got, paths, put, stream_of
+from tests.servers.redis import free_port
 from tests.servers.s3 import S3Server
 
 
@@ -105,6 +106,30 @@ async def test_a_server_that_is_away_is_said_and_used_again_when_it_is_back(monk
         files = S3FileStore(server.create_bucket())
         await put(files, f"{RUN}/in/a")
         assert await got(files, f"{RUN}/in/a") == b"content"
+
+
+async def test_keys_that_are_missing_are_named(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    # else the library asks the machine's own service for keys, which may have some
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(FilesUnavailable, match=r"No keys .* set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        await S3FileStore(s3_url.split("/")[2]).check()
+
+
+async def test_a_server_that_stands_still_ends_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_PIECE_S", 0.3)
+    with S3Server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        files = S3FileStore(server.create_bucket())
+        await put(files, f"{RUN}/in/a")
+        server.pause()
+        try:
+            with pytest.raises(FilesUnavailable, match="does not answer in time"):
+                await files.read(f"{RUN}/in/a")
+        finally:
+            server.resume()
 
 
 async def test_a_broken_variable_is_named_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
