@@ -135,6 +135,7 @@ class Uploads:
             raise ApiError(400, f"Chunk {number} is none of the {total} chunks of this upload: they count from 0.")
         async with self._quota.room(owner, f"{upload_id}/{number}", len(content)):
             await self._store.write(f"{_folder(owner, upload_id)}/{number}", _once(content))
+        await self._still_there(owner, upload_id, known)
         known.numbers.add(number)
         return len(known.numbers)
 
@@ -249,6 +250,17 @@ class Uploads:
         known.read_at = time.monotonic()
         self._remember(folder, known)
         return known
+
+    async def _still_there(self, owner: str, upload_id: str, known: _Known) -> None:
+        """Removes what was just written to an upload that was cancelled or completed meanwhile: nobody would."""
+        folder = _folder(owner, upload_id)
+        if self._known.get(folder) is known:
+            return
+        try:
+            await self._progress(owner, upload_id, fresh_s=0.0)
+        except ApiError:
+            await self._store.remove(folder)
+            raise
 
     async def _done(self, owner: str, wanted: Wanted, folder: str) -> Completed | None:
         if not is_id(wanted.upload_id):

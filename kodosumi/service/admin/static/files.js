@@ -27,12 +27,13 @@
     });
   }
 
-  // One request, sent again while the panel or the way to it is down.
-  async function ask(path, options, signal) {
+  // One request, sent again while the panel or the way to it is down. What begins something is `whole`: broken off, its
+  // answer would be lost, and with it the id to cancel it by.
+  async function ask(path, options, signal, whole = false) {
     for (let tries = 0; ; tries += 1) {
       let problem = "The panel cannot be reached.";
       try {
-        const answer = await fetch(path, { ...options, signal, headers: { Accept: "application/json", ...options.headers } });
+        const answer = await fetch(path, { ...options, signal: whole ? undefined : signal, headers: { Accept: "application/json", ...options.headers } });
         if (answer.ok) return answer.status === 204 ? null : await answer.json();
         const said = await answer.json().catch(() => ({}));
         problem = answer.status === 401 ? "You are logged out. Log in in another tab, then send the form again."
@@ -59,6 +60,8 @@
   const begun = new WeakMap();
   const batches = new WeakMap();
 
+  const drop = (id) => fetch(`/files/cancel/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});
+
   class Transfer {
     constructor(chunkBytes, fields, onProgress) {
       this.chunkBytes = chunkBytes;
@@ -72,39 +75,45 @@
 
     // The value of each field: the published JSON text.
     async run() {
-      const values = new Map();
+      const { signal } = this.stopping;
+      const stopped = new Promise((_, reject) => { signal.addEventListener("abort", () => reject(signal.reason)); });
       try {
-        for (const { input, files } of this.fields) values.set(input, await this.field(input, files));
+        return await Promise.race([this.values(), stopped]);
       } catch (error) {
         this.stopping.abort(error);
         throw error;
       }
+    }
+
+    async values() {
+      const values = new Map();
+      for (const { input, files } of this.fields) values.set(input, await this.field(input, files));
       return values;
     }
 
     async field(input, files) {
       if (!batches.has(input)) batches.set(input, (await ask("/files/init_batch", { method: "POST" }, this.stopping.signal)).batch_id);
       const batchId = batches.get(input);
-      const items = {};
-      await each(files, async (file) => {
-        const upload = await this.file(file, batchId);
-        items[upload.id] = { filename: nameOf(file), totalChunks: upload.total };
-      });
-      return JSON.stringify({ batchId, items, name: input.name });
+      await each(files, (file) => this.file(file, batchId));
+      const items = files.map((file) => [begun.get(file).id, { filename: nameOf(file), totalChunks: begun.get(file).total }]);
+      return JSON.stringify({ batchId, items: Object.fromEntries(items), name: input.name });
     }
 
     async file(file, batchId) {
       if (begun.get(file)?.batchId !== batchId) {
         const total = Math.ceil(file.size / this.chunkBytes);
         const body = { filename: nameOf(file), total_chunks: total, batch_id: batchId };
-        const { upload_id: id } = await ask("/files/init", asJson(body), this.stopping.signal);
+        const { upload_id: id } = await ask("/files/init", asJson(body), this.stopping.signal, true);
+        if (this.cancelled) {
+          drop(id);
+          throw this.stopping.signal.reason;
+        }
         begun.set(file, { id, batchId, total, sent: new Set() });
       }
       const upload = begun.get(file);
       await each(Array.from({ length: upload.total }, (_, number) => number), (number) => this.chunk(file, upload, number));
       this.files += 1;
       this.onProgress(this);
-      return upload;
     }
 
     async chunk(file, upload, number) {
@@ -142,14 +151,16 @@
       }
     }
 
-    cancel() {
-      this.stopping.abort(new Refused("The upload was cancelled."));
+    // Ends it, and gives back what it takes of the user's quota.
+    cancel(reason = new Refused("The upload was cancelled.")) {
+      this.cancelled = true;
+      this.stopping.abort(reason);
       for (const { input, files } of this.fields) {
         batches.delete(input);
         for (const file of files) {
           const upload = begun.get(file);
           begun.delete(file);
-          if (upload) fetch(`/files/cancel/${upload.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
+          if (upload) drop(upload.id);
         }
       }
     }
@@ -206,6 +217,8 @@
         this.show();
         this.send(values, submitter);
       } catch (error) {
+        // What was refused would be refused again. After anything else, sending again goes on from here.
+        if (error instanceof Refused && error.status !== 401) this.transfer.cancel(error);
         this.show({ problem: `${error.message} Nothing was sent.` });
         this.form.querySelector("button, input[type=submit]")?.focus();
       }
@@ -299,5 +312,6 @@
     }
   }
   window.addEventListener("pageshow", (event) => { if (event.persisted) uploads.forEach((upload) => upload.again()); });
+  window.addEventListener("pagehide", (event) => { if (!event.persisted) uploads.forEach((upload) => upload.busy && upload.transfer.cancel()); });
   window.addEventListener("beforeunload", (event) => { if (uploads.some((upload) => upload.busy)) event.preventDefault(); });
 })();

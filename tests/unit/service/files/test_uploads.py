@@ -197,6 +197,16 @@ async def test_a_cancelled_upload_is_gone(uploads: Uploads, store: LocalFileStor
     await refused(404, uploads.complete(OWNER, wanted(upload), FOLDER))
 
 
+async def test_a_chunk_that_comes_while_its_upload_is_cancelled_leaves_nothing(
+    uploads: Uploads, store: LocalFileStore
+) -> None:
+    for _ in range(10):
+        upload = await begun(uploads)
+        put = uploads.put(OWNER, upload.upload_id, 1, bytes(1_000))
+        await asyncio.gather(put, uploads.cancel(OWNER, upload.upload_id), return_exceptions=True)
+        assert await store.list(OWNER) == []
+
+
 async def test_a_batch_completes_whole_or_not_at_all(uploads: Uploads, files: LocalFileStore) -> None:
     whole = [await begun(uploads, f"{number}.txt") for number in range(3)]
     half = await uploads.begin(OWNER, "half.txt", 2, "b")
