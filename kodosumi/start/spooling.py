@@ -37,7 +37,7 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
     Raises:
         ConfigurationError: a setting stops it, or the database's schema is behind; names the remedy.
     """
-    _require_webhook(settings)
+    require_webhook(settings)
     setup_logging(
         settings.spooler_log_file, settings.spooler_log_file_level, settings.spooler_std_level, settings.uvicorn_level
     )
@@ -90,7 +90,7 @@ async def _database_ready(settings: Settings) -> bool:
     return True
 
 
-def _require_webhook(settings: Settings) -> None:
+def require_webhook(settings: Settings) -> None:
     """Refuses a webhook that can't be used, before anything is started or written."""
     if settings.webhook_url:
         from ..webhook import target_of
@@ -124,7 +124,7 @@ def spool_in_background(settings: Settings) -> int:
     path = spooler_pidfile(settings)
     if (pid := living_pid(path)) is not None:
         return pid
-    _require_webhook(settings)
+    require_webhook(settings)
     with suppress(StoreUnavailable):  # the spooler waits for a database that is down, and says so in its log
         asyncio.run(schema.require_current(settings, "execution"))
     with suppress(TransportUnavailable):  # likewise

@@ -28,6 +28,7 @@ from .child import Child, ChildDied
 from .console import say, step
 from .lifeline import CANCEL_RUNS, CANCELLED
 from .ports import owner_of, port_taken
+from .spooling import require_webhook
 
 READY_TIMEOUT_S = 300.0
 CANCEL_TIMEOUT_S = 30.0
@@ -91,6 +92,7 @@ class Stack:
     # starting ------------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
+        require_webhook(self._settings)
         joined = await asyncio.to_thread(cluster.runs_here, self._settings)
         self._check_ports(ray_runs=joined is not None)
         await self._upgrade_databases()
