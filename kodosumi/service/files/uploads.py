@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...error import FileMissing
-from ...files import FileStore
+from ...files import FileInfo, FileStore
 from ..errors import ApiError
 from .quota import DONE_SUFFIX, INFO, UploadQuota
 
@@ -181,28 +181,7 @@ class Uploads:
             if (done := await self._done(owner, wanted, folder)) is not None:
                 return done
             known = await self._progress(owner, wanted.upload_id, fresh_s=0.0)
-            parts = _parts(known, wanted)
-            source = _folder(owner, wanted.upload_id)
-            try:
-                await self._files.join(
-                    f"{folder}/{wanted.filename}", self._store, [f"{source}/{number}" for number in parts]
-                )
-            except FileMissing:
-                # Another panel process was faster, or it was cancelled meanwhile.
-                if (done := await self._done(owner, wanted, folder)) is not None:
-                    return done
-                raise _unknown(wanted.upload_id) from None
-            done = Completed(
-                completion_id=uuid.uuid5(uuid.NAMESPACE_URL, f"{source}/{folder}/{wanted.filename}").hex,
-                upload_id=wanted.upload_id,
-                batch_id=known.upload.batch_id,
-                filename=wanted.filename,
-                folder=folder,
-            )
-            # Before the chunks go: whoever asks again finds either them or this.
-            await self._store.write(f"{source}{DONE_SUFFIX}/{INFO}", _once(json.dumps(asdict(done))))
-            await self._forget(owner, wanted.upload_id)
-            return done
+            return await self._join(owner, wanted, folder, known, _parts(known, wanted))
 
     async def complete_all(self, owner: str, wanted: Sequence[Wanted], folder: str) -> list[Completed]:
         """As :meth:`complete` for a batch, in its order: nothing is put in place unless all can be.
@@ -210,28 +189,61 @@ class Uploads:
         Raises:
             ApiError: names those that can't be completed: 404, they are unknown; 400, something else is wrong.
         """
+        there = _names_by_folder(await self._store.list(owner))
         gate = asyncio.Semaphore(_PARALLEL)
 
-        async def checked(one: Wanted) -> ApiError | None:
+        async def checked(one: Wanted) -> Completed | tuple[_Known, range] | ApiError:
             async with gate:
                 try:
-                    if await self._done(owner, one, folder) is None:
-                        _parts(await self._progress(owner, one.upload_id, fresh_s=0.0), one)
+                    if one.upload_id + DONE_SUFFIX in there:
+                        return await self._done(owner, one, folder) or _unknown(one.upload_id)
+                    known = await self._known_from(owner, one.upload_id, there.get(one.upload_id, set()))
+                    return known, _parts(known, one)
                 except ApiError as exc:
                     return exc
-            return None
 
-        async def completed(one: Wanted) -> Completed:
+        async def completed(one: Wanted, ready: Completed | tuple[_Known, range] | ApiError) -> Completed:
+            if isinstance(ready, Completed):
+                return ready
+            if isinstance(ready, ApiError):
+                raise ready
             async with gate:
-                return await self.complete(owner, one, folder)
+                if not ready[1]:
+                    # Without chunks there would be no telling that somebody else was faster.
+                    return await self.complete(owner, one, folder)
+                async with self._lock(_folder(owner, one.upload_id)):
+                    return await self._join(owner, one, folder, *ready)
 
-        _refuse(wanted, await asyncio.gather(*map(checked, wanted)))
-        results = await asyncio.gather(*map(completed, wanted), return_exceptions=True)
-        _refuse(wanted, [result if isinstance(result, ApiError) else None for result in results])
+        found = await asyncio.gather(*map(checked, wanted))
+        _refuse(wanted, found)
+        results = await asyncio.gather(*map(completed, wanted, found), return_exceptions=True)
+        _refuse(wanted, results)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return [result for result in results if isinstance(result, Completed)]
+
+    async def _join(self, owner: str, wanted: Wanted, folder: str, known: _Known, parts: range) -> Completed:
+        source = _folder(owner, wanted.upload_id)
+        try:
+            chunks = [f"{source}/{number}" for number in parts]
+            await self._files.join(f"{folder}/{wanted.filename}", self._store, chunks)
+        except FileMissing:
+            # Another call was faster, or it was cancelled meanwhile.
+            if (done := await self._done(owner, wanted, folder)) is not None:
+                return done
+            raise _unknown(wanted.upload_id) from None
+        done = Completed(
+            completion_id=uuid.uuid5(uuid.NAMESPACE_URL, f"{source}/{folder}/{wanted.filename}").hex,
+            upload_id=wanted.upload_id,
+            batch_id=known.upload.batch_id,
+            filename=wanted.filename,
+            folder=folder,
+        )
+        # Before the chunks go: whoever asks again finds either them or this.
+        await self._store.write(f"{source}{DONE_SUFFIX}/{INFO}", _once(json.dumps(asdict(done))))
+        await self._forget(owner, wanted.upload_id)
+        return done
 
     async def _progress(self, owner: str, upload_id: str, fresh_s: float = FRESH_S) -> _Known:
         if not is_id(upload_id):
@@ -240,10 +252,15 @@ class Uploads:
         known = self._known.get(folder)
         if known is not None and time.monotonic() - known.read_at < fresh_s:
             return known
-        names = {file.path for file in await self._store.list(folder)}
+        return await self._known_from(owner, upload_id, {file.path for file in await self._store.list(folder)})
+
+    async def _known_from(self, owner: str, upload_id: str, names: set[str]) -> _Known:
+        """What is known of an upload whose folder has these files."""
+        folder = _folder(owner, upload_id)
         if INFO not in names:
             self._known.pop(folder, None)
             raise _unknown(upload_id)
+        known = self._known.get(folder)
         if known is None:
             known = _Known(_upload(await self._read(f"{folder}/{INFO}") or {}, upload_id))
         known.numbers = {int(name) for name in names if name.isdigit()}
@@ -306,6 +323,14 @@ def _folder(owner: str, upload_id: str) -> str:
     return f"{owner}/{upload_id}"
 
 
+def _names_by_folder(files: Sequence[FileInfo]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for file in files:
+        folder, _, name = file.path.rpartition("/")
+        found.setdefault(folder, set()).add(name)
+    return found
+
+
 def _upload(found: dict[str, Any], upload_id: str) -> Upload:
     try:
         return Upload(upload_id, found["filename"], found["total_chunks"], found["batch_id"])
@@ -339,8 +364,8 @@ def _parts(known: _Known, wanted: Wanted) -> range:
     )
 
 
-def _refuse(wanted: Sequence[Wanted], problems: Sequence[ApiError | None]) -> None:
-    found = [(one, problem) for one, problem in zip(wanted, problems, strict=True) if problem is not None]
+def _refuse(wanted: Sequence[Wanted], results: Sequence[object]) -> None:
+    found = [(one, each) for one, each in zip(wanted, results, strict=True) if isinstance(each, ApiError)]
     if not found:
         return
     texts = [f"{one.filename}: {problem.detail}" for one, problem in found[:5]]
