@@ -99,16 +99,15 @@ class S3FileStore:
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> S3FileStream:
         full, start = self._full(key), max(start, 0)
-        if start or end is not None:
-            # storages refuse a range behind the end, each in its own way
-            info = await self.info(key)
-            end = info.size if end is None else min(end, info.size)
-            if start >= end:
-                return S3FileStream(info, None, self._translated)
-        options: Any = {"range": (start, end)} if end is not None else {}
         with self._translated(key):
             async with asyncio.timeout(_PIECE_S):
-                result = await self._reading.get_async(full, options=options)
+                if not start and end is None:
+                    result = await self._reading.get_async(full)
+                else:
+                    info, part = await self._ranged(full, start, end)
+                    if part is None:
+                        return S3FileStream(info, None, self._translated)
+                    result = part
         return S3FileStream(_info(_last(key), result.meta), result, self._translated)
 
     async def write(self, key: str, content: AsyncIterable[bytes]) -> FileInfo:
@@ -178,6 +177,22 @@ class S3FileStore:
         return await self._store.put_async(
             full, _resumed(first, pieces), chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
         )
+
+    async def _ranged(self, full: str, start: int, end: int | None) -> tuple[FileInfo, GetResult | None]:
+        """A part of a file; None when nothing of it lies in the range, which storages refuse, each in its own way."""
+        from obstore.exceptions import PreconditionError
+
+        while True:
+            meta = await self._store.head_async(full)
+            last = meta["size"] if end is None else min(end, meta["size"])
+            if start >= last:
+                return _info(_last(full), meta), None
+            options: Any = {"range": (start, last)} | ({"if_match": meta["e_tag"]} if meta["e_tag"] else {})
+            try:
+                return _info(_last(full), meta), await self._reading.get_async(full, options=options)
+            except PreconditionError:
+                # somebody replaced the file in between: the range is one of the new file then
+                continue
 
     def _full(self, key: str) -> str:
         full = self._prefix + checked(key, "key")

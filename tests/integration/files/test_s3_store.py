@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from kodosumi.config import Settings
 from kodosumi.error import BadPath, ConfigurationError, FilesUnavailable
 from kodosumi.files import connect_files, connect_uploads, s3
 from kodosumi.files.s3 import PART_BYTES, S3FileStore
-from tests.file_store_contract import MIB, RUN, FileStoreContract, MakeFiles, got, paths, put, stream_of
+from tests.file_store_contract import MIB, RUN, FileStoreContract, MakeFiles, content_of, got, paths, put, stream_of
 from tests.servers.redis import free_port
 from tests.servers.s3 import S3Server
 
@@ -76,6 +77,23 @@ async def test_a_large_file_that_breaks_leaves_no_parts_behind(
             break
         await asyncio.sleep(0.1)
     assert "<UploadId>" not in left
+
+
+async def test_a_range_is_of_one_file_when_another_takes_its_name_meanwhile(
+    files: S3FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(files, f"{RUN}/in/a", b"0123456789")
+    head = files._store.head_async
+
+    async def head_and_replace(path: str) -> object:
+        found = await head(path)
+        if found["size"] == 10:
+            await put(files, f"{RUN}/in/a", b"abc")
+        return found
+
+    monkeypatch.setattr(files, "_store", SimpleNamespace(head_async=head_and_replace, put_async=files._store.put_async))
+    stream = await files.read(f"{RUN}/in/a", 1)
+    assert stream.info.size == 3 and await content_of(stream) == b"bc"
 
 
 async def test_names_longer_than_s3_takes_are_refused(files: S3FileStore) -> None:

@@ -14,6 +14,7 @@ from kodosumi.events import Batch, Event, EventKind, Position, new_fid
 from kodosumi.files import connect_files
 from kodosumi.start.vacuum import Removed, age_of, sweep
 from kodosumi.store import connect_store
+from kodosumi.store.sqlite import SqliteExecutionStore
 from tests.file_store_contract import paths, put
 
 
@@ -69,6 +70,25 @@ async def test_files_go_with_deleted_executions_and_others_stay(settings: Settin
     assert await paths(files, f"alice/{deleted}/in") == ["a"]
     assert await sweep(settings, -1) == Removed(1, 0)
     assert await paths(files, f"alice/{kept}/in") == ["a"]
+    assert not (settings.exec_dir / "alice" / deleted).exists()
+    await files.close()
+
+
+async def test_what_ends_between_files_and_rows_is_gone_on_with_by_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted, files = await finished(settings, archived=True), connect_files(settings)
+    await put(files, f"alice/{deleted}/in/a")
+
+    async def dies(_store: object, _fid: str) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as crash:
+        crash.setattr(SqliteExecutionStore, "purge", dies)
+        with pytest.raises(ZeroDivisionError):
+            await sweep(settings, -1)
+    assert await files.list(f"alice/{deleted}/in") == []
+    assert await sweep(settings, -1) == Removed(1, 0)
     assert not (settings.exec_dir / "alice" / deleted).exists()
     await files.close()
 
