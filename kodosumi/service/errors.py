@@ -47,6 +47,7 @@ STATUS_OF: Mapping[type[error.KodosumiError], int] = {
     error.MalformedEvent: 400,
     error.PayloadTooLarge: 413,
     error.ClusterError: 503,
+    error.WebhookError: 502,
     error.ConfigurationError: 500,
 }
 """HTTP status of each error that may reach a route; the nearest base of an error's class counts."""
