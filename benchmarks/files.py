@@ -1,6 +1,6 @@
 """What files cost: uploads and downloads through the panel against a bare Starlette app, memory, a large listing.
 
-    python benchmarks/files.py [--mib 1024] [--memory-mib 2048]
+    python benchmarks/files.py [--mib 512] [--memory-mib 2048]
 
 Panel and bare app are processes of their own over the same disk, measured by turns with the same client: threads with
 plain sockets, so that the client costs little of the two cores. The bare app does the least that a correct one does: it
@@ -269,8 +269,12 @@ async def _execution(folder: Path, owner: str) -> str:
     return fid
 
 
-def measure(mib: int, memory_mib: int) -> list[Figure]:
-    """All figures of files."""
+def measure(mib: int = 512, memory_mib: int = 2048) -> list[Figure]:
+    """All figures of files.
+
+    Args:
+        mib: size of a measured upload. memory_mib: size of what memory is watched with.
+    """
     with tempfile.TemporaryDirectory(prefix="kodosumi-bench") as name:
         folder = Path(name)
         (folder / "bare").mkdir()

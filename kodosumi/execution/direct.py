@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection
@@ -184,7 +185,16 @@ async def _answer(pool: Any, call: Callable[[Any], Any]) -> Any:
     return await cluster.membership.reply(reference)
 
 
+_making = threading.Lock()
+"""Ray's own lazy imports don't bear two threads that make their first handle at once."""
+
+
 def _get_or_make_pool(settings: Settings) -> Any:
+    with _making:
+        return _pool_handle(settings)
+
+
+def _pool_handle(settings: Settings) -> Any:
     pool = ray.remote(RunnerPool).options(
         name=POOL_NAME,
         namespace=NAMESPACE,

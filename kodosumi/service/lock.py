@@ -42,7 +42,7 @@ class LockState(BaseModel):
 
     lid: str
     name: str
-    state: Literal["open", "answered", "expired", "closed"]
+    state: Literal["open", "answered", "expired", "withdrawn", "closed"]
     opened: float
     expires: float | None
     assignee: list[str] | None
@@ -145,13 +145,10 @@ def failed(answer: Answer) -> ApiError:
 
 def _state(user: User, execution: Execution, lock: StoredLock, names: Mapping[str, str], roles: Assigned) -> LockState:
     release = lock.release
-    state: Literal["open", "answered", "expired", "closed"] = "open"
-    if release is not None:
-        state = "expired" if release.expired else "answered" if release.by is not None else "closed"
     return LockState(
         lid=lock.lid,
         name=lock.name,
-        state=state,
+        state=(release.why or "answered") if release else "open",
         opened=lock.opened_at,
         expires=lock.expires,
         assignee=None if lock.assignee is None else [_shown(text, roles) for text in lock.assignee],

@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..error import ExecutionNotFound
 from ..events import EventKind, StoredEvent, is_fid, parsed_json
@@ -23,6 +23,12 @@ from .executions import GRACE_S, may_see, not_found
 
 _LID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PAGE = 64
+_FATES = {
+    "": "Nobody answered it",
+    "expired": "It expired",
+    "withdrawn": "Its run stopped waiting for it",
+    "closed": "Its run ended",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +36,15 @@ class Release:
     """What became of a lock.
 
     Attributes:
-        by: role id of who answered; None: it expired, or its run ended.
+        by: role id of who answered; None: nobody did.
         at: when, seconds since the epoch.
-        expired: whether its time was up.
+        why: why nobody did: ``expired``, ``withdrawn`` (the run's code waits no more) or ``closed`` (the run ended).
         result: what was answered, as plain JSON.
     """
 
     by: str | None
     at: float
-    expired: bool = False
+    why: Literal["", "expired", "withdrawn", "closed"] = ""
     result: Any = None
 
 
@@ -81,7 +87,7 @@ async def stored_locks(panel: Panel, execution: Execution, only: str = "") -> di
             break
         after = events[-1].seq
     if execution.state.terminal:
-        over = Release(None, execution.finished_at or 0.0)
+        over = Release(None, execution.finished_at or 0.0, "closed")
         return {lid: lock if lock.release else replace(lock, release=over) for lid, lock in locks.items()}
     return locks
 
@@ -170,10 +176,8 @@ async def fate_of(panel: Panel, lock: StoredLock) -> Fate:
     release = lock.release
     if release is None:
         return Fate("It was answered or has expired just now")
-    if release.expired:
-        return Fate("It expired", release.at)
     if release.by is None:
-        return Fate("Its run ended", release.at)
+        return Fate(_FATES[release.why], release.at)
     names = await names_of(panel.database, [release.by])
     return Fate(f"It was already answered by {names.get(release.by, release.by)}", release.at)
 
@@ -227,11 +231,14 @@ def _opened(fid: str, lid: str, value: dict[str, Any], timestamp: float) -> Stor
 
 def _released(value: dict[str, Any], timestamp: float) -> Release:
     by = value.get("by")
-    expired = value.get("expired") is True
+    why: Literal["", "expired", "withdrawn"] = (
+        "expired" if value.get("expired") is True else "withdrawn" if value.get("withdrawn") is True else ""
+    )
     return Release(
-        by=None if expired else by if isinstance(by, str) else "somebody",
+        # Runs of earlier versions didn't say who.
+        by=None if why else by if isinstance(by, str) else "somebody",
         at=_number(value.get("at")) or timestamp,
-        expired=expired,
+        why=why,
         result=value.get("result"),
     )
 

@@ -32,6 +32,8 @@ PUBLISHED = [
     "kodosumi.service.inputs.forms:InputPassword",
     "kodosumi.service.inputs.forms:Model",
     "kodosumi.service.server:run",
+    "kodosumi.runner.files:AsyncFileSystem",
+    "kodosumi.runner.files:SyncFileSystem",
     "kodosumi.spooler:run",
 ]
 

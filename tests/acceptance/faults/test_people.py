@@ -53,7 +53,7 @@ def test_a_run_that_dies_closes_its_locks(plant: Plant, head: Head) -> None:
     assert texts(events, "status")[-1] == "error"
     assert "RunnerDied" in texts(events, "error")[0]
     assert plant.client.get(f"/outputs/status/{fid}").json()["locks"] == []
-    assert answer(plant.client, fid, lid, answer="nobody hears it").status_code == 404
+    assert answer(plant.client, fid, lid, answer="nobody hears it").status_code == 409
 
 
 def test_an_upload_goes_on_where_it_was_when_the_panel_died(plant: Plant) -> None:

@@ -19,10 +19,10 @@ class RunLocks {
     this.update();
   }
 
-  released({ lid, by, at, expired }, time) {
+  released({ lid, by, at, expired, withdrawn }, time) {
     const lock = this.locks.get(lid);
     if (!lock || lock.state !== "open") return;
-    Object.assign(lock, { state: expired ? "expired" : "answered", by, at: at || time });
+    Object.assign(lock, { state: expired ? "expired" : withdrawn ? "withdrawn" : "answered", by, at: at || time });
     this.update();
   }
 
@@ -105,7 +105,12 @@ class RunLocks {
 
   line(lock) {
     const when = lock.at ? ` · ${new Date(lock.at * 1000).toLocaleString()}` : "";
-    const what = { answered: `answered by ${lock.by_name || lock.by || "somebody"}`, expired: "expired", closed: "closed when the run ended" };
+    const what = {
+      answered: `answered by ${lock.by_name || lock.by || "somebody"}`,
+      expired: "expired",
+      withdrawn: "no longer waited for",
+      closed: "closed when the run ended",
+    };
     const line = this.element("li");
     line.append(this.element("strong", "", lock.name), ` ${what[lock.state]}${when}`);
     return line;

@@ -174,13 +174,17 @@ async def test_of_answers_at_the_same_instant_one_wins(alice: Any, admin: Any, r
 
 
 async def test_expired_locks_and_those_of_ended_runs_say_so(alice: Any, run: Waiting) -> None:
-    expired, open_at_end = await run.lock(), await run.lock()
+    expired, withdrawn, open_at_end = [await run.lock() for _ in range(3)]
     await run.lease(expired, expired=True, at=None)
+    await run.lease(withdrawn, withdrawn=True, at=None)
+    assert "stopped waiting" in (await alice.post(place(run, withdrawn), json=YES)).json()["detail"]
     assert "It expired at" in (await alice.post(place(run, expired), json=YES)).json()["detail"]
     await run.commit(("error", "killed"), ("status", "error"))
     answer = await alice.post(place(run, open_at_end), json=YES)
     assert answer.status_code == 409
     assert "Its run ended at" in answer.json()["detail"]
+    states = [lock["state"] for lock in (await alice.get(f"/lock/{run.fid}")).json()]
+    assert states == ["expired", "withdrawn", "closed"]
 
 
 async def test_unknown_locks_are_not_found(alice: Any, run: Waiting, source: Source) -> None:

@@ -98,7 +98,7 @@ async def test_who_launched_a_run_sees_whom_it_waits_for_and_that_it_expired(
     page = await page_of(alice)
     await page.goto(f"/admin/status/view/{run.fid}")
     first = await run.lock(name="first", assignee=["BOB@example.com"], four_eyes=True)
-    second = await run.lock(name=EVIL, four_eyes=True)
+    await run.lock(name=EVIL, four_eyes=True)
     cards = page.locator("#run-locks article")
     await expect(cards).to_have_count(2)
     await expect(cards.first).to_contain_text("Waits for bob")
@@ -107,14 +107,15 @@ async def test_who_launched_a_run_sees_whom_it_waits_for_and_that_it_expired(
     assert await page.get_by_role("link", name="Answer").count() == 0
     await run.lease(first, expired=True)
     await expect(page.locator("#run-answers li")).to_contain_text("first expired")
+    await run.lease(await run.lock(name="third"), withdrawn=True)
     await expect(cards).to_have_count(1)
     await run.commit(("error", "killed"), ("status", "error"))
+    await expect(page.locator("#run-answers li").nth(2)).to_contain_text("no longer waited for")
     await expect(page.locator("#run-answers li").nth(1)).to_contain_text("closed when the run ended")
     await expect(cards).to_have_count(0)
     await page.reload()
-    await expect(page.locator("#run-answers li")).to_have_count(2)
+    await expect(page.locator("#run-answers li")).to_have_count(3)
     assert "pwned" not in await page.title()
-    assert second
 
 
 async def test_an_assignee_answers_without_ever_seeing_the_run(bob: Any, run: Waiting, page_of: Any) -> None:
