@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Request
 
 from ...error import BadPath, ExecutionNotFound
-from ...events import is_fid
+from ...events import is_fid, storable
 from ...files import ROOTS, checked
 from ...store import Execution
 from ..auth import FilesUser
@@ -29,7 +29,7 @@ async def folder_of(panel: Panel, user: FilesUser, fid: str, root: str) -> str:
     if root not in ROOTS:
         raise ApiError(400, f"There is no folder {root[:40]!r}: choose one of {', '.join(ROOTS)}.")
     if not is_fid(fid):
-        raise not_found(fid[:40])
+        raise not_found(storable(fid[:40]))
     execution = await _execution(panel, user, fid)
     if not user.may(fid, execution):
         raise not_found(fid)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from kodosumi.events import new_fid
 from kodosumi.service.context import Panel
+from tests.conditions import until
 from tests.integration.service.files.conftest import Begin
 from tests.integration.service.files.uploading import put
 
-CONTENT = bytes(range(256)) * 10_000
+CONTENT = bytes(range(256)) * 15_000
 
 
 @pytest.fixture
@@ -102,6 +105,22 @@ async def test_a_folder_comes_as_one_archive(alice: Any, run: str, path: str) ->
         assert {name: archive.read(name) for name in archive.namelist()} == {"sub/a.bin": CONTENT, "ü.txt": b"hello"}
     head = await alice.head(f"/files/{run}/out?format=zip")
     assert (head.status_code, head.headers["content-type"]) == (200, "application/zip")
+
+
+@pytest.mark.parametrize("rest", ["/sub/a.bin", "?format=zip"])
+async def test_who_breaks_a_download_off_leaves_no_file_open(
+    alice: Any, run: str, path: str, address: str, rest: str
+) -> None:
+    def is_open() -> bool:
+        return any(file.path.endswith("a.bin") for file in psutil.Process().open_files())
+
+    host, port = address.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1_000)
+    writer.write(f"GET /files/{run}/out{rest} HTTP/1.1\r\nHost: x\r\nKODOSUMI_API_KEY: {alice.key}\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    await until(is_open)
+    writer.transport.abort()
+    await until(lambda: not is_open())
 
 
 async def test_what_is_no_file_is_not_found(alice: Any, run: str, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from kodosumi.events import new_fid
 from kodosumi.service.context import Panel
+from tests.conditions import until
 from tests.integration.service.files.conftest import Begin
 from tests.integration.service.files.uploading import chunk, uploaded
 
@@ -195,6 +197,33 @@ async def test_a_run_of_somebody_elses_gets_its_files_in_its_owners_folder(
 async def test_what_cannot_be_understood_is_a_400_that_says_why(alice: Any, path: str, body: Any) -> None:
     answer = await alice.post(path, json=body)
     assert answer.status_code == 400 and answer.json()["detail"], answer.text
+
+
+@pytest.mark.parametrize("key", ["upload_id", "filename", "batch_id", "fid"])
+@pytest.mark.parametrize("text", ["\\ud800", "\\u0000", "\\u202e", "x" * 5_000])
+async def test_no_text_in_a_body_breaks_an_answer(alice: Any, run: str, key: str, text: str) -> None:
+    body = {"upload_id": "0" * 32, "filename": "a", "total_chunks": 1, "batch_id": "b", "fid": run, key: "TEXT"}
+    content = json.dumps(body).replace("TEXT", text)
+    for path in ("/files/init", "/files/complete/in"):
+        if path == "/files/init" and key in ("upload_id", "fid"):
+            continue
+        answer = await alice.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 404), answer.text
+
+
+async def test_a_chunk_by_cookie_must_come_from_the_panels_pages_every_time(alice: Any) -> None:
+    upload_id = (await alice.post("/files/init", json={"filename": "a", "total_chunks": 1})).json()["upload_id"]
+    for site, status in (("same-origin", 201), ("cross-site", 403), ("same-origin", 201), ("cross-site", 403)):
+        answer = await chunk(alice, upload_id, 0, b"x", headers={"Sec-Fetch-Site": site})
+        assert answer.status_code == status
+
+
+async def test_who_logged_out_sends_no_more_chunks(alice: Any) -> None:
+    upload_id = (await alice.post("/files/init", json={"filename": "a", "total_chunks": 1})).json()["upload_id"]
+    assert (await chunk(alice, upload_id, 0, b"x")).status_code == 201
+    await alice.post("/logout")
+    key = {"KODOSUMI_API_KEY": alice.key}
+    await until(lambda: chunk(alice, upload_id, 0, b"x", headers=key), lambda answer: answer.status_code == 401)
 
 
 async def test_chunks_that_cannot_be_understood_are_refused(alice: Any) -> None:

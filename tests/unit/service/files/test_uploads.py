@@ -11,6 +11,7 @@ import pytest
 
 from kodosumi.files import FileInfo, FileStore
 from kodosumi.files.local import LocalFileStore
+from kodosumi.files.memory import MemoryFileStore
 from kodosumi.service.errors import ApiError
 from kodosumi.service.files import quota
 from kodosumi.service.files.uploads import Upload, Uploads, Wanted
@@ -22,22 +23,31 @@ QUOTA = 10_000
 PARTS = [b"first ", b"second ", b"third"]
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalFileStore]:
-    made = LocalFileStore(tmp_path / "uploads")
-    yield made
-    await made.close()
+@pytest.fixture(params=["local", "memory"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def made(kind: str, folder: Path) -> FileStore:
+    return LocalFileStore(folder) if kind == "local" else MemoryFileStore()
 
 
 @pytest.fixture
-async def files(tmp_path: Path) -> AsyncIterator[LocalFileStore]:
-    made = LocalFileStore(tmp_path / "execution")
-    yield made
-    await made.close()
+async def store(kind: str, tmp_path: Path) -> AsyncIterator[FileStore]:
+    store = made(kind, tmp_path / "uploads")
+    yield store
+    await store.close()
 
 
 @pytest.fixture
-def uploads(store: LocalFileStore, files: LocalFileStore) -> Uploads:
+async def files(kind: str, tmp_path: Path) -> AsyncIterator[FileStore]:
+    files = made(kind, tmp_path / "execution")
+    yield files
+    await files.close()
+
+
+@pytest.fixture
+def uploads(store: FileStore, files: FileStore) -> Uploads:
     return Uploads(store, files, QUOTA)
 
 
@@ -64,7 +74,7 @@ async def refused(status: int, call: object) -> str:
     return caught.value.detail
 
 
-async def test_chunks_in_any_order_and_twice_become_the_file(uploads: Uploads, files: LocalFileStore) -> None:
+async def test_chunks_in_any_order_and_twice_become_the_file(uploads: Uploads, files: FileStore) -> None:
     upload = await uploads.begin(OWNER, "sub/a.txt", 3, "b")
     for number in (2, 0, 2, 1, 0):
         await uploads.put(OWNER, upload.upload_id, number, PARTS[number])
@@ -73,14 +83,14 @@ async def test_chunks_in_any_order_and_twice_become_the_file(uploads: Uploads, f
     assert await content_of(files, f"{FOLDER}/sub/a.txt") == b"first second third"
 
 
-async def test_a_chunk_sent_again_replaces_the_one_before(uploads: Uploads, files: LocalFileStore) -> None:
+async def test_a_chunk_sent_again_replaces_the_one_before(uploads: Uploads, files: FileStore) -> None:
     upload = await begun(uploads)
     assert await uploads.put(OWNER, upload.upload_id, 0, b"changed ") == 3
     await uploads.complete(OWNER, wanted(upload), FOLDER)
     assert await content_of(files, f"{FOLDER}/a.txt") == b"changed second third"
 
 
-async def test_chunks_counted_from_one_are_understood(uploads: Uploads, files: LocalFileStore) -> None:
+async def test_chunks_counted_from_one_are_understood(uploads: Uploads, files: FileStore) -> None:
     upload = await uploads.begin(OWNER, "a.txt", 3, "b")
     for number, chunk in enumerate(PARTS, 1):
         await uploads.put(OWNER, upload.upload_id, number, chunk)
@@ -88,14 +98,14 @@ async def test_chunks_counted_from_one_are_understood(uploads: Uploads, files: L
     assert await content_of(files, f"{FOLDER}/a.txt") == b"first second third"
 
 
-async def test_an_empty_file_has_no_chunks(uploads: Uploads, files: LocalFileStore) -> None:
+async def test_an_empty_file_has_no_chunks(uploads: Uploads, files: FileStore) -> None:
     upload = await uploads.begin(OWNER, "empty", 0, "b")
     await uploads.complete(OWNER, wanted(upload), FOLDER)
     assert await content_of(files, f"{FOLDER}/empty") == b""
 
 
 async def test_another_panel_process_goes_on_where_one_ended(
-    uploads: Uploads, store: LocalFileStore, files: LocalFileStore
+    uploads: Uploads, store: FileStore, files: FileStore
 ) -> None:
     upload = await uploads.begin(OWNER, "a.txt", 3, "b")
     await uploads.put(OWNER, upload.upload_id, 1, PARTS[1])
@@ -109,7 +119,7 @@ async def test_another_panel_process_goes_on_where_one_ended(
 
 
 async def test_completing_again_gives_the_same_answer_and_leaves_the_file_alone(
-    uploads: Uploads, store: LocalFileStore, files: LocalFileStore
+    uploads: Uploads, store: FileStore, files: FileStore
 ) -> None:
     upload = await begun(uploads)
     first = await uploads.complete(OWNER, wanted(upload), FOLDER)
@@ -122,7 +132,7 @@ async def test_completing_again_gives_the_same_answer_and_leaves_the_file_alone(
 
 
 async def test_completing_at_once_in_two_processes_makes_one_file(
-    uploads: Uploads, store: LocalFileStore, files: LocalFileStore
+    uploads: Uploads, store: FileStore, files: FileStore
 ) -> None:
     other = Uploads(store, files, QUOTA)
     for _ in range(20):
@@ -146,8 +156,9 @@ class BreaksOff(LocalFileStore):
 
 
 async def test_a_process_that_dies_between_the_file_and_its_note_leaves_what_can_be_completed(
-    tmp_path: Path, files: LocalFileStore
+    tmp_path: Path,
 ) -> None:
+    files = LocalFileStore(tmp_path / "execution")
     store = BreaksOff(tmp_path / "uploads")
     uploads = Uploads(store, files, QUOTA)
     upload = await begun(uploads)
@@ -158,9 +169,10 @@ async def test_a_process_that_dies_between_the_file_and_its_note_leaves_what_can
     await Uploads(store, files, QUOTA).complete(OWNER, wanted(upload), FOLDER)
     assert await content_of(files, f"{FOLDER}/a.txt") == b"first second third"
     await store.close()
+    await files.close()
 
 
-async def test_missing_chunks_and_wrong_totals_are_named(uploads: Uploads, files: LocalFileStore) -> None:
+async def test_missing_chunks_and_wrong_totals_are_named(uploads: Uploads, files: FileStore) -> None:
     upload = await uploads.begin(OWNER, "a.txt", 3, "b")
     await uploads.put(OWNER, upload.upload_id, 1, b"x")
     detail = await refused(400, uploads.complete(OWNER, wanted(upload), FOLDER))
@@ -189,7 +201,7 @@ async def test_to_everybody_else_there_is_no_such_upload(uploads: Uploads) -> No
             await refused(404, uploads.state(OWNER, name))
 
 
-async def test_a_cancelled_upload_is_gone(uploads: Uploads, store: LocalFileStore) -> None:
+async def test_a_cancelled_upload_is_gone(uploads: Uploads, store: FileStore) -> None:
     upload = await begun(uploads)
     await uploads.cancel(OWNER, upload.upload_id)
     assert await store.list(OWNER) == []
@@ -198,7 +210,7 @@ async def test_a_cancelled_upload_is_gone(uploads: Uploads, store: LocalFileStor
 
 
 async def test_a_chunk_that_comes_while_its_upload_is_cancelled_leaves_nothing(
-    uploads: Uploads, store: LocalFileStore
+    uploads: Uploads, store: FileStore
 ) -> None:
     for _ in range(10):
         upload = await begun(uploads)
@@ -207,7 +219,7 @@ async def test_a_chunk_that_comes_while_its_upload_is_cancelled_leaves_nothing(
         assert await store.list(OWNER) == []
 
 
-async def test_a_batch_completes_whole_or_not_at_all(uploads: Uploads, files: LocalFileStore) -> None:
+async def test_a_batch_completes_whole_or_not_at_all(uploads: Uploads, files: FileStore) -> None:
     whole = [await begun(uploads, f"{number}.txt") for number in range(3)]
     half = await uploads.begin(OWNER, "half.txt", 2, "b")
     all_of_it = [wanted(upload) for upload in (*whole, half)]
@@ -223,9 +235,7 @@ async def test_a_batch_completes_whole_or_not_at_all(uploads: Uploads, files: Lo
     assert await uploads.complete_all(OWNER, [], FOLDER) == []
 
 
-async def test_nobody_has_more_in_progress_than_the_quota(
-    uploads: Uploads, store: LocalFileStore, files: LocalFileStore
-) -> None:
+async def test_nobody_has_more_in_progress_than_the_quota(uploads: Uploads, store: FileStore, files: FileStore) -> None:
     upload = await uploads.begin(OWNER, "a.txt", 4, "b")
     await uploads.put(OWNER, upload.upload_id, 0, bytes(6_000))
     detail = await refused(413, uploads.put(OWNER, upload.upload_id, 1, bytes(4_001)))
