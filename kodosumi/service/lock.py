@@ -89,8 +89,9 @@ async def answer_lock(
     to = await destination_of(panel, register, execution, lock)
     response = await send_on(panel, user, to, request, "POST", passed_to_app(request), request.stream(), fid)
     answer = await read_answer(response, panel)
-    if answer.status == 409:
-        raise released(409, lock, str(await fate_of(panel, await after_release(panel, execution, lock))))
+    gone = await after_release(panel, execution, lock, answer.status)
+    if gone is not None:
+        raise released(409, gone, str(await fate_of(panel, gone)))
     if answer.status != 200 or not answer.data:
         raise failed(answer)
     return JSONResponse(answer.data)

@@ -149,12 +149,23 @@ def refused(user: User, execution: Execution, lock: StoredLock, roles: Assigned)
     return f"This lock is not yours to answer: it is assigned to {asked or 'operators'}."
 
 
-async def after_release(panel: Panel, execution: Execution, lock: StoredLock) -> StoredLock:
-    """A lock that its run calls released, with what the store knows of that within a moment."""
+async def after_release(panel: Panel, execution: Execution, lock: StoredLock, status: int) -> StoredLock | None:
+    """A lock that its app calls released, with what the store knows of that within a moment.
+
+    Args:
+        panel, execution, lock: what was asked for.
+        status: the app's. 409 says "released"; 404 that the run is over, perhaps because it has its answer.
+
+    Returns:
+        None when the app's status says something else.
+    """
+    if status not in (404, 409):
+        return None
     with suppress(TimeoutError, ExecutionNotFound):
         await panel.hub.execution(execution.fid, GRACE_S, lambda now: lock.lid not in now.locks)
     now = await panel.store.execution(execution.fid)
-    return (await stored_locks(panel, now, lock.lid)).get(lock.lid, lock)
+    known = (await stored_locks(panel, now, lock.lid)).get(lock.lid, lock)
+    return known if status == 409 or known.release is not None else None
 
 
 class Fate(NamedTuple):

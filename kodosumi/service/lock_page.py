@@ -42,10 +42,9 @@ async def show_lock_form(
     try:
         shown.elements = await _form(request, panel, user, register, execution, lock)
     except ApiError as exc:
-        if exc.status_code == 404:
-            lock = await after_release(panel, execution, lock)
-            if lock.release is not None or exc.detail == released(404, lock).detail:
-                return await _released(request, panel, user, execution, lock, 200)
+        gone = await after_release(panel, execution, lock, exc.status_code)
+        if gone is not None or exc.detail == released(404, lock).detail:
+            return await _released(request, panel, user, execution, gone or lock, 200)
         shown.problem, shown.status = exc.detail, exc.status_code
     return _page(request, panel, user, execution, lock, shown)
 
@@ -71,8 +70,9 @@ async def submit_lock_form(
             elements = answer.data.get("elements")
             shown.elements = elements if isinstance(elements, list) else []
             return _page(request, panel, user, execution, lock, shown)
-        if answer.status == 409:
-            return await _released(request, panel, user, execution, await after_release(panel, execution, lock), 409)
+        gone = await after_release(panel, execution, lock, answer.status)
+        if gone is not None:
+            return await _released(request, panel, user, execution, gone, 409)
         if answer.status != 200 or "result" not in answer.data:
             raise failed(answer)
     except ApiError as exc:

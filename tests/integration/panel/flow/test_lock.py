@@ -16,6 +16,7 @@ from kodosumi.identity import GRANT_HEADER, TOKEN_HEADER
 from kodosumi.service.app import create_app
 from kodosumi.service.context import Panel
 from kodosumi.transport.memory import MemoryTransport
+from tests.conditions import until
 from tests.integration.panel.flow.apps import Source, register
 from tests.integration.panel.flow.lock_app import FORM, Waiting, lock_app
 
@@ -171,6 +172,19 @@ async def test_of_answers_at_the_same_instant_one_wins(alice: Any, admin: Any, r
     statuses = await asyncio.gather(*(answer((alice, admin)[number % 2], number) for number in range(8)))
     assert sorted(statuses) == [200] + [409] * 7
     assert len(source.app.state.answers) == 1
+
+
+async def test_a_second_answer_is_one_too_when_the_first_has_ended_the_run(
+    alice: Any, admin: Any, run: Waiting, source: Source
+) -> None:
+    lid = await run.lock()
+    source.app.state.next = JSONResponse({"detail": f"Execution {run.fid} not found."}, 404)
+
+    second = asyncio.create_task(alice.post(place(run, lid), json=YES))
+    await until(lambda: source.app.state.seen)
+    await run.lease(lid, by=admin.id, at=1.8e9)
+
+    assert ((await second).status_code, "already answered by" in second.result().text) == (409, True)
 
 
 async def test_expired_locks_and_those_of_ended_runs_say_so(alice: Any, run: Waiting) -> None:
