@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Request
+from fastapi import Path, Request
 
 from ...error import BadPath, ExecutionNotFound
 from ...events import is_fid, storable
@@ -15,6 +16,19 @@ from ..auth import FilesUser
 from ..context import Panel
 from ..errors import ApiError
 from ..executions import GRACE_S, is_recent, not_found
+
+Root = Annotated[str, Path(json_schema_extra={"enum": list(ROOTS)})]
+"""Parameter type of routes that name one of the two folders; :func:`check_root` says what is wrong with another."""
+
+
+def check_root(root: str) -> None:
+    """Makes sure that it is one of the two.
+
+    Raises:
+        ApiError: 400.
+    """
+    if root not in ROOTS:
+        raise ApiError(400, f"There is no folder {root[:40]!r}: choose one of {', '.join(ROOTS)}.")
 
 
 async def folder_of(panel: Panel, user: FilesUser, fid: str, root: str) -> str:
@@ -26,8 +40,7 @@ async def folder_of(panel: Panel, user: FilesUser, fid: str, root: str) -> str:
     Raises:
         ApiError: 400, another root; 404, the execution is unknown or not for this user.
     """
-    if root not in ROOTS:
-        raise ApiError(400, f"There is no folder {root[:40]!r}: choose one of {', '.join(ROOTS)}.")
+    check_root(root)
     if not is_fid(fid):
         raise not_found(storable(fid[:40]))
     execution = await _execution(panel, user, fid)

@@ -12,7 +12,7 @@ from ..auth import CurrentFilesUser
 from ..context import PanelContext
 from ..errors import ApiError
 from . import upload_routes
-from .access import folder_of, readable_path, safe_name
+from .access import Root, folder_of, readable_path, safe_name
 from .sending import HARMLESS, Sent, attachment, file_response
 from .zipping import zipped
 
@@ -24,7 +24,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 async def listed(
-    fid: str, root: str, request: Request, user: CurrentFilesUser, panel: PanelContext, wanted: Format = None
+    fid: str, root: Root, request: Request, user: CurrentFilesUser, panel: PanelContext, wanted: Format = None
 ) -> Response:
     """Files at any depth, sorted by their paths, which begin with the root; [] for an unknown execution."""
     try:
@@ -45,7 +45,7 @@ async def listed(
 
 
 async def download(
-    fid: str, root: str, path: str, request: Request, user: CurrentFilesUser, panel: PanelContext
+    fid: str, root: Root, path: str, request: Request, user: CurrentFilesUser, panel: PanelContext
 ) -> Response:
     """A file as an attachment, whole or one range of it (``Range``, ``If-Range``); 304 for who has it already."""
     folder = await folder_of(panel, user, fid, root)
@@ -57,7 +57,7 @@ async def download(
 
 
 @router.delete("/{fid}/{root}/{path:path}", status_code=204, summary="Remove a file or a folder")
-async def remove(fid: str, root: str, path: str, user: CurrentFilesUser, panel: PanelContext) -> Response:
+async def remove(fid: str, root: Root, path: str, user: CurrentFilesUser, panel: PanelContext) -> Response:
     """A folder goes with all that is in it."""
     folder = await folder_of(panel, user, fid, root)
     name = safe_name(path)

@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from ..auth import CurrentFilesUser
 from ..context import Panel, PanelContext
 from ..errors import ApiError
-from .access import folder_of, safe_name
+from .access import Root, check_root, folder_of, safe_name
 from .chunk_user import ChunkUser, KnownSenders
 from .multipart import chunk_form
 from .uploads import MAX_CHUNKS, Completed, Uploads, Wanted
@@ -156,14 +156,14 @@ async def state(upload_id: str, user: CurrentFilesUser, uploads: UploadsContext)
 
 @router.post("/complete/{root}", status_code=201, summary="Complete an upload")
 async def complete(
-    root: str, body: OneUpload, user: CurrentFilesUser, panel: PanelContext, uploads: UploadsContext
+    root: Root, body: OneUpload, user: CurrentFilesUser, panel: PanelContext, uploads: UploadsContext
 ) -> dict[str, str]:
     """Makes one file of the chunks, as a whole or not at all; asked for again, the answer is the same."""
     batch_id = None if body.batch_id is None else _batch(body.batch_id)
     wanted = Wanted(body.upload_id, safe_name(body.filename), body.total_chunks, batch_id)
     fid = body.fid or (user.grant.fid if user.grant else None)
     if fid is None:
-        _root(root)
+        check_root(root)
         upload = await uploads.seal(user.user_id, wanted)
         return _answer(Completed(upload.upload_id, upload.upload_id, upload.batch_id, wanted.filename, ""), root)
     folder = await folder_of(panel, user, fid, root)
@@ -174,7 +174,7 @@ async def complete(
 async def complete_batch(
     fid: str,
     batch: str,
-    root: str,
+    root: Root,
     body: dict[_Id, BatchItem],
     user: CurrentFilesUser,
     panel: PanelContext,
@@ -206,11 +206,6 @@ def _answer(done: Completed, root: str) -> dict[str, str]:
         "final_file": done.filename,
         "final_path": f"{root}/{done.filename}",
     }
-
-
-def _root(root: str) -> None:
-    if root not in ("in", "out"):
-        raise ApiError(400, f"There is no folder {root[:40]!r}: choose one of in, out.")
 
 
 def _batch(batch_id: str) -> str:

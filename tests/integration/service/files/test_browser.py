@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Locator, Page, Route, async_playwright, expect
 
+from kodosumi import forms as F
+from kodosumi.core import InputsError
 from kodosumi.events import Event, EventKind
 from kodosumi.service.context import Panel
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
-from tests.integration.panel.flow.apps import Source
+from tests.integration.panel.flow.apps import Source, register
 from tests.integration.panel.flow.conftest import serve
-from tests.integration.panel.flow.test_app_behind_panel import source
+from tests.integration.panel.flow.test_app_behind_panel import app_with_files, source
 from tests.integration.service.files.uploading import put
 
 __all__ = ["serve", "source"]
@@ -236,3 +238,22 @@ async def test_the_list_of_files_is_live_and_bounded(
     await expect(page.locator("#files-in tbody tr")).to_have_count(1_000)
     await expect(page.locator("#files-in [data-more]")).to_contain_text("5 more")
     assert await page.locator("main img").count() == 0
+
+
+async def test_a_folder_keeps_the_paths_of_its_files(
+    page: Page, serve: Any, admin: Any, panel: Panel, chosen: dict[str, Path]
+) -> None:
+    app = app_with_files(panel)
+
+    @app.enter("/folder", F.Model(F.InputFiles("files", directory=True), F.InputText("echo"), F.Submit("go")))
+    def enter(inputs: dict[str, Any]) -> None:
+        raise InputsError(echo=" | ".join(sorted(inputs["files"])))
+
+    source = await serve(app)
+    await register(admin, source.openapi)
+    await page.goto(f"/inputs{source.place}/folder")
+    await page.locator("input[name=files]").set_input_files(chosen["large.bin"].parent)
+    await go(page).click()
+    names = " | ".join(sorted(f"chosen/{name}" for name in chosen))
+    await expect(page.locator(".inputs-error:visible")).to_have_text(names)
+    await expect(page.locator(".upload-kept")).to_contain_text("chosen/sub/deep.txt")
