@@ -13,6 +13,8 @@ from .driver import redis
 
 NAME = "KODO_REDIS_URL"
 
+_OUT_OF_MEMORY = "used memory > 'maxmemory'"
+
 _ANSWERS = (
     ("WRONGPASS", f"user name or password are wrong: correct them in {NAME}", True),
     ("invalid username-password", f"user name or password are wrong: correct them in {NAME}", True),
@@ -33,7 +35,7 @@ _ANSWERS = (
     ("MASTERDOWN", "it is a replica without its master", False),
     ("CLUSTERDOWN", "the cluster is down", False),
     ("MISCONF", "it takes no writes, as it cannot save its data: see its log", False),
-    ("OOM", "its memory is used up: raise its `maxmemory`, or let the spooler catch up", False),
+    (_OUT_OF_MEMORY, "its memory is used up: raise its `maxmemory`, or let the spooler catch up", False),
     ("the handler is closed", "the connection was lost", False),
     ("No master found", "the sentinels know no master of this name now", False),
 )
@@ -52,11 +54,12 @@ class Problem:
     """
 
     def __init__(self, exc: BaseException, address: Address) -> None:
-        said = " ".join(str(exc).split()).rstrip(".")
+        # redis-py cuts the first word, which says what sort of answer it is, off some answers.
+        said = " ".join([getattr(exc, "status_code", None) or "", *str(exc).split()]).strip().rstrip(".")
         for secret in address.secrets:
             said = said.replace(secret, "…")
         reason, self.permanent = _reason(exc, said)
-        self.out_of_memory = "OOM " in said
+        self.out_of_memory = _OUT_OF_MEMORY in said
         self.text = f"Redis at {address.shown}: {reason.format(said=said[:300] or type(exc).__name__)}."
 
 

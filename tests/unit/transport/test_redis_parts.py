@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis._parsers.base import BaseParser
 from redis.crc import key_slot
 
 from kodosumi.error import ConfigurationError
@@ -30,6 +31,23 @@ def test_a_server_that_is_too_old_is_refused_in_one_line(version: str) -> None:
 @pytest.mark.parametrize("version", ["6.2.0", "6.2.5", "7.0.15", "7.2.4", "8.0.0", "10.1", "255.255.255", "unheard-of"])
 def test_a_server_that_is_new_enough_is_taken(version: str) -> None:
     check_version(version, "redis://host:6379/0")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -OOM command not allowed when used "
+        "memory > 'maxmemory'.",
+        "OOM command not allowed when used memory > 'maxmemory'. script: 0, on @user_script:1.",
+    ],
+    ids=["plain", "6.2", "7 and newer"],
+)
+def test_a_server_out_of_memory_is_recognised_whatever_its_version(answer: str) -> None:
+    problem = Problem(BaseParser.parse_error(answer), Address("redis://host:6379/0"))
+
+    assert problem.out_of_memory and not problem.permanent
+    assert "raise its `maxmemory`" in problem.text
 
 
 def test_a_connection_that_broke_is_a_failure_of_the_network_on_the_loop_of_rays_actors_too() -> None:
