@@ -24,6 +24,9 @@ from ..forms.files import UploadBatch
 from ..identity import RunGrant
 from ..runner.spec import RunFiles, UploadedFile
 
+COMPLETION_TIMEOUT_S = 600.0
+"""The panel may copy gigabytes for one answer; shorter than KODO_PROXY_TIMEOUT this never is."""
+
 _SHOWN_CHARACTERS = 500
 
 
@@ -114,7 +117,7 @@ def _client(files: RunFiles) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=files.panel_url,
         headers={KODOSUMI_API_KEY: files.token, hyphened(KODOSUMI_API_KEY): files.token},
-        timeout=process_settings().proxy_timeout,
+        timeout=max(process_settings().proxy_timeout, COMPLETION_TIMEOUT_S),
         follow_redirects=False,
         trust_env=False,
         verify=_trusted_certificates(),
