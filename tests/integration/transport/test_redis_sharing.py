@@ -158,6 +158,22 @@ async def test_an_ended_execution_leaves_nothing_and_a_thousand_leave_no_key_tha
     assert len([key for key in kept if "closed:" not in key]) <= 5
 
 
+async def test_what_is_acknowledged_after_its_reader_has_left_leaves_nothing(
+    transport: RedisTransport, redis_server: RedisServer
+) -> None:
+    consumer: Any = transport.consumer()
+    producer = transport.producer(new_fid(), OWNER)
+    await producer.put([line(1), END])
+    (delivery,) = await take_until(consumer, 2)
+
+    # As when a spooler ends while its last acknowledgement is still on its way.
+    await consumer._lease.leave()
+    await consumer._settler.settle([(producer.fid, delivery.batches[-1].position)])
+
+    assert redis_server.keys(transport._options["prefix"], lasting=True) == []
+    await consumer.close()
+
+
 async def test_an_execution_that_goes_on_after_all_was_forgotten_leaves_no_key_that_stays(
     transport: RedisTransport, store: Store, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,7 @@ for place = 1, #KEYS / 5 do
       redis.call('SET', closed, found[6] .. ' ' .. found[1] .. ' ' .. int(last), 'PX', tombstone_ms)
       redis.call('DEL', stream, state, producers)
       if inline then
-        redis.call('SREM', base .. 'held:' .. me, fid)
+        settle(base, me, fid)
       end
       for _, one in ipairs(line) do
         wake(room .. one[1])

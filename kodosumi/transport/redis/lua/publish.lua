@@ -2,7 +2,7 @@
 unhindered(KEYS[1])
 local base, me, ended = ARGV[1], ARGV[2], ARGV[3]
 for fid in string.gmatch(ended, '%S+') do
-  redis.call('SREM', base .. 'held:' .. me, fid)
+  settle(base, me, fid)
 end
 publish(base, me, { ARGV[4] })
 return 1

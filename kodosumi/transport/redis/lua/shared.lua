@@ -74,6 +74,12 @@ local function dismiss(base, consumer)
   end
 end
 
+-- Forgets an execution that has its end. It may wait for another reader already: its last one has just left.
+local function settle(base, me, fid)
+  redis.call('SREM', base .. 'held:' .. me, fid)
+  redis.call('ZREM', base .. 'unread', fid)
+end
+
 -- Tells those who follow what is stored, and when it was.
 local function publish(base, me, fids)
   redis.call('XADD', base .. 'commits', 'MAXLEN', '~', 10000, '*', 'fids', table.concat(fids, ' '))
