@@ -323,11 +323,11 @@ class TransportContract:
         consumer = transport.consumer()
         await transport.producer(fid, OWNER).put(lines(1, 2))
         ending = asyncio.create_task(transport.producer(fid, OWNER).put([END]))
-        await transport.producer(new_fid(), OWNER).put([line("other")])
+        await until(transport.status, lambda status: status.waiting_producers == 1)
         late = asyncio.create_task(transport.producer(fid, OWNER).put([line("late")]))
-        await transport.producer(new_fid(), OWNER).put([line("other")])
+        await until(transport.status, lambda status: status.waiting_producers == 2)
 
-        await ack_all(consumer, await take_until(consumer, 4))
+        await ack_all(consumer, await take_until(consumer, 2))
 
         async with asyncio.timeout(WAIT_S):
             await ending
