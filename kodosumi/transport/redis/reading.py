@@ -10,7 +10,7 @@ from itertools import islice
 from ...events import Batch
 from ..base import Delivery
 from .claiming import Claims
-from .connection import Connection
+from .connection import Connection, RedisUnavailable
 from .holding import Holding
 from .names import Names
 from .recovery import Witness
@@ -20,8 +20,8 @@ from .share import Share
 AT_ONCE = 200
 """Executions one script reads."""
 
-READ_BYTES = 16 * 1024 * 1024
-"""Bytes after which a script reads no further."""
+READ_BYTES, LEAST_BYTES = 16 * 1024 * 1024, 65_536
+"""Bytes after which a script reads no further; and as few, where the network is too slow for more in time."""
 
 LOOK_ALL_S = 5.0
 """In a cluster a word can get lost with the producer that should have given it: all is looked at this often."""
@@ -34,6 +34,7 @@ class Reader:
         self._connection, self._names, self._share = connection, names, share
         self._claims, self._witness = claims, witness
         self._looked_at = -math.inf
+        self._bytes = READ_BYTES
 
     async def read(self, max_events: int) -> None:
         """Reads about so many events of what is ready and of which nothing read is left.
@@ -47,8 +48,14 @@ class Reader:
         share = max(1, max_events // len(some))
         keys = [(self._names.stream(one.fid), self._names.state(one.fid)) for one in some]
         asked = [(one.token, f"{one.last.epoch}-{one.last.offset}", share) for one in some]
-        words = (self._names.group, self._share.id, READ_BYTES)
-        answers = await self._connection.for_each(READ, keys, words, asked)
+        words = (self._names.group, self._share.id, self._bytes)
+        try:
+            answers = await self._connection.for_each(READ, keys, words, asked)
+        except RedisUnavailable:
+            # An answer too large for the time it has would be too large the next time, too.
+            self._bytes = max(LEAST_BYTES, self._bytes // 4)
+            raise
+        self._bytes = min(READ_BYTES, self._bytes * 2)
         for holding, answer in zip(some, answers, strict=True):
             # It may have been given away, or claimed anew, while this was asked.
             if self._share.held.get(holding.fid) is not holding:

@@ -15,7 +15,7 @@ import pytest
 from kodosumi.error import TransportLost, TransportUnavailable
 from kodosumi.events import encode_events, new_fid
 from kodosumi.transport import Delivery, EventConsumer, EventProducer, transport_from
-from kodosumi.transport.redis import RedisTransport, lease, scripts
+from kodosumi.transport.redis import RedisTransport, connection, lease, scripts
 from kodosumi.transport.redis import producer as producer_module
 from tests.conditions import until
 from tests.servers.proxy import Proxy
@@ -472,6 +472,30 @@ async def test_a_slow_server_keeps_the_order(redis_server: RedisServer, connect:
         proxy.delay_s = 0.0
         await consumer.close()
         await transport.close()
+
+
+async def test_more_than_a_slow_network_carries_in_time_arrives_in_pieces(
+    redis_server: RedisServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", 1.0)
+    texts = [f"{number} " + "x" * 200_000 for number in range(14)]
+    near = connect(redis_server)
+    producer = near.producer(new_fid(), OWNER)
+    async with Proxy(redis_server.port) as proxy:
+        proxy.delay_s = 0.05
+        far = connect(
+            redis_server,
+            url=f"redis://127.0.0.1:{proxy.port}/0",
+            prefix=near._options["prefix"],
+            block_ms=100,
+        )
+        for text in texts:
+            await producer.put([line(text)])
+
+        assert await store_until(far.consumer(), lambda stored: len(stored) >= len(texts)) == texts
+
+        proxy.delay_s = 0.0
+        await far.close()
 
 
 async def test_a_feed_whose_connection_breaks_says_so_and_goes_on(redis_server: RedisServer, connect: Connect) -> None:
