@@ -15,7 +15,7 @@ from kodosumi import forms as F
 from kodosumi.config import process_settings
 from kodosumi.core import InputsError, Launch
 from kodosumi.runner.spec import UploadedFile
-from kodosumi.serve import ServeAPI
+from kodosumi.serve import ServeAPI, uploads
 from tests.conditions import until
 
 from .conftest import Client, NotedMode
@@ -101,6 +101,7 @@ async def test_a_panel_that_is_too_slow_fails_the_launch(
     client_of: Client, mode: NotedMode, door: FilesDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_settings(), "proxy_timeout", 0.2)
+    monkeypatch.setattr(uploads, "COMPLETION_TIMEOUT_S", 0.2)
     door.before = asyncio.Event()
     answer = await post(client_of, app_with(F.InputFiles("f")), {"f": listed("a.txt")}, door.url)
     door.before.set()
