@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,17 +13,6 @@ from kodosumi.config import Settings, load_settings
 from kodosumi.options import SERVE_OPTIONS, SPOOL_OPTIONS, environment_of, export, variable_of
 
 WIDE = {"COLUMNS": "400", "TERMINAL_WIDTH": "400"}
-
-
-def koco(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the real command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "kodosumi.cli", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_the_version_is_the_packages() -> None:
@@ -56,27 +42,6 @@ def test_help_never_shows_a_secret_default() -> None:
     assert Settings.model_fields["admin_password"].default not in text.replace("admin.db", "")
 
 
-def test_a_setting_that_cannot_be_read_is_one_plain_line(tmp_path: Path) -> None:
-    result = koco("vacuum", KODO_APP_WORKERS="many", KODO_EXEC_DIR=str(tmp_path))
-
-    assert result.returncode == 2
-    assert "KODO_APP_WORKERS='many'" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_an_option_that_cannot_be_read_names_its_variable() -> None:
-    result = koco("spool", "--batch-size", "0")
-
-    assert result.returncode == 2
-    assert "KODO_SPOOLER_BATCH_SIZE" in result.stderr
-
-
-def test_an_age_that_cannot_be_read_says_what_would_be_valid(tmp_path: Path) -> None:
-    result = koco("vacuum", "--older-than", "soon", KODO_EXEC_DIR=str(tmp_path))
-
-    assert (result.returncode, "7d" in result.stderr) == (2, True)
-
-
 def test_options_reach_children_through_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KODO_APP_WORKERS", "2")
@@ -102,9 +67,3 @@ def test_settings_of_an_env_file_reach_children_in_other_folders(
     monkeypatch.chdir(tmp_path)
 
     assert environment_of(load_settings())["KODO_LOCK_EXPIRES"] == "5.0"
-
-
-def test_looking_at_help_creates_nothing_on_disk(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "kodosumi.cli", "--help"], cwd=tmp_path, check=True, capture_output=True)
-
-    assert list(tmp_path.iterdir()) == []

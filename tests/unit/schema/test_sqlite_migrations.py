@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from kodosumi import schema
 from kodosumi.config import Settings
 from kodosumi.error import ConfigurationError, StoreUnavailable
 from kodosumi.schema.migration import script_folder
-from kodosumi.service.database import TABLE_MODULES, AdminDatabase, Base
+from kodosumi.service.database import AdminDatabase, Base
 from tests.unit.schema.earlier import ROWS, make_earlier, rows_of
 
 
@@ -87,20 +85,6 @@ async def test_models_and_migrations_agree(database: schema.Database, path: Path
         options = {"compare_type": True, "compare_server_default": True, "version_table": database.version_table}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
     engine.dispose()
-
-
-def test_every_module_that_brings_a_table_is_named() -> None:
-    code = (
-        "import sys, importlib, pkgutil, kodosumi.service.database as d\n"
-        "[importlib.import_module(name, 'kodosumi.service') for name in d.TABLE_MODULES]\n"
-        "named = set(d.Base.metadata.tables)\n"
-        "import kodosumi.service as s\n"
-        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(s.__path__, 'kodosumi.service.')]\n"
-        "sys.exit(str(set(d.Base.metadata.tables) - named) if set(d.Base.metadata.tables) != named else 0)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert TABLE_MODULES
 
 
 async def test_a_database_that_many_open_first_is_made_once(settings: Settings, path: Path) -> None:
@@ -172,15 +156,6 @@ async def test_waiting_ends_when_the_database_answers_and_each_reason_is_said_on
 
     assert await schema.until_reached(work, said.append) == "done"
     assert said == ["down; trying again", "starting; trying again", "the database answers"]
-
-
-def test_asking_how_a_database_stands_imports_neither_alembic_nor_sqlalchemy(settings: Settings) -> None:
-    code = (
-        "import asyncio, sys\nfrom kodosumi import schema\nfrom kodosumi.config import Settings\n"
-        "asyncio.run(schema.require_current(Settings(admin_database=sys.argv[1], _env_file=None)))\n"
-        "sys.exit(bool({'alembic', 'sqlalchemy'} & set(sys.modules)))\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code, settings.admin_database], check=False).returncode == 0
 
 
 def test_no_password_is_in_a_database_that_is_printed() -> None:

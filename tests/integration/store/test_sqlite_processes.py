@@ -19,6 +19,11 @@ from tests.unit.store.histories import OWNER, fids
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.fixture
+def exec_dir(tmp_path: Path) -> Path:
+    return tmp_path / "execution"
+
+
 async def start(exec_dir: Path, prefix: str, runs: int, count: int, size: int) -> Process:
     arguments = ["-m", "tests.unit.store.appending_process", str(exec_dir), prefix, f"{runs}", f"{count}", f"{size}"]
     return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, cwd=ROOT)
