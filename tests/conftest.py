@@ -16,7 +16,13 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import S3Server
 
-pytest.register_assert_rewrite("tests.transport_contract", "tests.store_contract", "tests.file_store_contract")
+pytest.register_assert_rewrite(
+    "tests.transport_contract",
+    "tests.store_contract",
+    "tests.file_store_contract",
+    "tests.mode_contract",
+    "tests.unit.runner.files.suite",
+)
 
 
 @pytest.fixture(scope="session")

@@ -279,8 +279,13 @@ class RunnerPool:
                 await self._end(run, f"The runner could not be started: {cause}")
 
     async def _end(self, run: Run, reason: str) -> None:
-        await put_end(run.producer, reason)
-        self._forget(run)
+        try:
+            await put_end(run.producer, reason)
+        except Exception:
+            # Whatever it is: once nobody knows the run any more, the spooler ends it.
+            logger.exception("%s cannot be ended here", run.fid)
+        finally:
+            self._forget(run)
 
     def _forget(self, run: Run) -> None:
         self._runs.pop(run.fid, None)
