@@ -103,6 +103,21 @@ class Bench:
         late = [seen - made async for kind, made, _, seen in self.follow(fid) if kind == "debug"]
         return Figure("50 events/s, emit → seen, p50", statistics.median(late[50:]) * 1000, "ms", 10)
 
+    async def answered(self, locks: int = 60) -> Figure:
+        """Answers to a lock, from their sending until user code goes on."""
+        fid = await self.launch("ask", locks)
+        sent, late = 0.0, []
+        async for kind, _, payload, _ in self.follow(fid):
+            if kind == "lock":
+                place = f"/lock/{fid}/{json.loads(payload)['dict']['lid']}"
+                sent = time.time()
+                (
+                    await self._client.post(place, json={"answer": "yes"}, headers={"Origin": self._stack.url})
+                ).raise_for_status()
+            elif kind == "debug":
+                late.append(float(payload) - sent)
+        return Figure("lock, answer → user code, p50", statistics.median(late[5:]) * 1000, "ms", 20)
+
     async def at_once(self) -> Figure:
         """20 runs of 20 events, submitted at the same moment, until all are finished."""
         began = time.time()
@@ -186,6 +201,7 @@ async def measure(stack: StackProcess, executions: int) -> list[Figure]:
             bench.submit_to_finished,
             bench.burst,
             bench.paced,
+            bench.answered,
             bench.viewers,
             bench.idle,
             bench.at_once,
@@ -198,7 +214,7 @@ async def _registered(client: httpx.AsyncClient) -> None:
     """Returns when the panel knows the flows of the app."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        if len((await client.get("/flow")).raise_for_status().json()["items"]) >= 4:
+        if len((await client.get("/flow")).raise_for_status().json()["items"]) >= 5:
             return
         await asyncio.sleep(0.2)
     raise RuntimeError("the panel does not list the flows of the benchmark")

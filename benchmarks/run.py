@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import psutil
 import ray
 
-from benchmarks import central, files
+from benchmarks import central, files, spoolers
 from benchmarks.end_to_end import Bench, Figure, logged_in, measure
 from benchmarks.store_timeline import filled
 from tests.servers.redis import RedisServer
@@ -118,6 +118,8 @@ def main() -> int:
     figures = embedded(executions)
     figures += postgresql(10 * executions, figures[0].value)
     figures += redis()
+    say("measuring one spooler and two …")
+    figures += spoolers.measure()
     say("measuring files …")
     figures += files.measure()
     print(f"Measured on {machine()}.\n\n{table(figures)}")

@@ -21,6 +21,7 @@ pytest.register_assert_rewrite(
     "tests.store_contract",
     "tests.file_store_contract",
     "tests.mode_contract",
+    "tests.acceptance.walks",
     "tests.unit.runner.files.suite",
 )
 

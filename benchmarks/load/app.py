@@ -1,6 +1,7 @@
-"""The app that the benchmarks run: a run that returns at once, bursts, paced events, and one that only waits."""
+"""The app that the benchmarks run: runs that return at once, burst, keep a pace, only wait, or ask people."""
 
 import asyncio
+import time
 
 from fastapi import Request
 from ray import serve
@@ -35,6 +36,23 @@ async def paced(inputs: dict, tracer: Tracer) -> None:
 async def idle(inputs: dict, tracer: Tracer) -> None:
     """Waits ``events`` seconds in silence."""
     await asyncio.sleep(inputs["events"])
+
+
+async def ask(inputs: dict, tracer: Tracer) -> None:
+    """Asks ``events`` times, and tells when it got each answer."""
+    for _ in range(inputs["events"]):
+        await tracer.lock("question")
+        await tracer.debug(f"{time.time()}")
+
+
+@app.lock("question")
+async def question() -> forms.Model:
+    return forms.Model(forms.InputText(name="answer"), forms.Submit("Answer"))
+
+
+@app.enter("/ask", form, summary="ask")
+async def enter_ask(request: Request, inputs: dict):
+    return Launch(request, ask, inputs=inputs)
 
 
 @app.enter("/nothing", form, summary="nothing")

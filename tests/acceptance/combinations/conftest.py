@@ -68,7 +68,7 @@ SETTINGS: dict[str, Provide] = {
 """Settings that choose a member, with a server of its own where it needs one; a member without fails."""
 
 
-@pytest.fixture(scope="module", params=_combinations(), ids=str)
+@pytest.fixture(scope="package", params=_combinations(), ids=str)
 def plant(request: pytest.FixtureRequest, head: Head, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """A working plant of each combination in turn."""
     combination: Combination = request.param

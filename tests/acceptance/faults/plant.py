@@ -141,8 +141,7 @@ class Plant:
         self.environment = {**inherited, "PYTHONUNBUFFERED": "1", **own, **(environment or {})}
         self.panel = Service("panel", [str(KOCO), "serve"], folder, self.environment)
         self.spooler = self.another_spooler("spooler")
-        uvicorn = [sys.executable, "-m", "uvicorn", "app:app", "--app-dir", str(FOLDER), "--log-level", "warning"]
-        self.app = Service("app", [*uvicorn, "--port", str(self.app_port)], folder, self.environment)
+        self.app = Service("app", _uvicorn("app:app", FOLDER, self.app_port), folder, self.environment)
         self._threads = threading.local()
         self._clients: list[httpx.Client] = []
 
@@ -150,6 +149,17 @@ class Plant:
         """A spooler of the same settings but for those that are given, not started."""
         own = {f"KODO_{field.upper()}": str(value) for field, value in settings.items()}
         return Service(name, [str(KOCO), "spool", "--block"], self.folder, {**self.environment, **own})
+
+    def another_app(self, name: str, application: str, folder: Path) -> tuple[Service, int]:
+        """An app that uvicorn serves, not started, and its port."""
+        port = free_port()
+        return Service(name, _uvicorn(application, folder, port), self.folder, self.environment), port
+
+    def registered(self, port: int) -> str:
+        """The place under the panel of a started app, once the panel knows it."""
+        source = {"url": f"http://127.0.0.1:{port}/openapi.json"}
+        wait_for(lambda: self.client.post("/flow/register", json=source).status_code, lambda code: code == 201)
+        return f"/-/127.0.0.1/{port}/-/"
 
     @property
     def client(self) -> httpx.Client:
@@ -273,6 +283,12 @@ class Plant:
     def status(self, fid: str) -> str:
         """The state of a run."""
         return str(self.client.get(f"/outputs/status/{fid}?extended=true").raise_for_status().json()["status"])
+
+
+def _uvicorn(application: str, folder: Path, port: int) -> list[str]:
+    """The command that serves an app."""
+    command = [sys.executable, "-m", "uvicorn", application, "--app-dir", str(folder), "--log-level", "warning"]
+    return [*command, "--port", str(port)]
 
 
 def check_story(rows: list[Row]) -> None:

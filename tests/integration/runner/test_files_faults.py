@@ -15,7 +15,14 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from kodosumi.error import FilesUnavailable
-from kodosumi.runner.files import AsyncFileSystem, SyncFileSystem, open_files, open_files_sync, patience
+from kodosumi.runner.files import (
+    AsyncFileSystem,
+    SyncFileSystem,
+    open_files,
+    open_files_sync,
+    patience,
+    remove_downloads,
+)
 from kodosumi.runner.spec import RunFiles
 from tests.conditions import until
 from tests.integration.runner.served_panel import ServedPanel, served, served_panel
@@ -139,6 +146,7 @@ async def test_a_download_goes_on_where_it_broke(
     assert proxy.connections >= 2
     assert Path(path).read_bytes() == CONTENT * 20
     await done(system.close, system)
+    remove_downloads(system.fid)
     assert not Path(path).exists()
 
 
