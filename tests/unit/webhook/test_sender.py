@@ -92,7 +92,7 @@ async def test_a_receiver_that_fails_first_gets_the_same_message_again(
     with caplog.at_level(logging.INFO, "kodosumi.webhook"):
         async with sending(store, receiver, sweep_s=3_600):
             await settled(store)
-    assert len(receiver.ids()) >= 2 and set(receiver.ids()) == {f"{fid}-2"}
+    assert receiver.ids() == [f"{fid}-2"] * 2
     assert receiver.deliveries[0].body == receiver.deliveries[1].body
     said = [record.message for record in caplog.records]
     assert len(said) == 2 and "answers 500" in said[0] and "takes messages again" in said[1]
@@ -156,7 +156,7 @@ async def test_after_so_long_a_notice_is_given_up_and_said(
     fid = await begun(store, LOCK)
     async with sending(store, receiver, give_up_s=0.1):
         await settled(store)
-    assert receiver.ids() == [f"{fid}-2"] * 2
+    assert len(receiver.ids()) >= 2 and set(receiver.ids()) == {f"{fid}-2"}
     assert f"{fid}-2: it answers 500; given up" in caplog.text
 
 
