@@ -9,8 +9,9 @@
     │   └── LaunchUnavailable       the cluster, pool or transport cannot keep it now: try again (503)
     ├── LockError
     │   ├── UnknownLock             (LookupError) the app has no ``@app.lock`` of this name
-    │   ├── LockNotFound            (KeyError) no such lock, or its run is over
-    │   └── LockReleased            the lock has its answer, or has expired
+    │   └── NotOpen
+    │       ├── LockNotFound        (KeyError) no such lock, or its run is over
+    │       └── LockReleased        the lock has its answer, or has expired
     ├── FileError
     │   ├── BadPath                 (ValueError) a file name that would leave its folder, or that no system can keep
     │   ├── FileMissing             (FileNotFoundError) no such file or folder
@@ -89,38 +90,34 @@ class LockError(KodosumiError):
 class UnknownLock(LockError, LookupError):
     """The app has no ``@app.lock`` of the name that user code asked for; the text names both."""
 
-    def __str__(self) -> str:
-        return Exception.__str__(self)
 
-
-class LockNotFound(LockError, KeyError):
-    """No such lock.
+class NotOpen(LockError):
+    """Base of what is said of a lock that can't be answered.
 
     Attributes:
         fid: the execution. lid: the lock.
     """
+
+    _text = ""
 
     def __init__(self, fid: str, lid: str) -> None:
         super().__init__(fid, lid)
         self.fid, self.lid = fid, lid
 
     def __str__(self) -> str:
-        return f"Lock {self.lid} for {self.fid} not found."
+        return f"Lock {self.lid} for {self.fid} {self._text}."
 
 
-class LockReleased(LockError):
-    """The lock has its answer, or has expired.
+class LockNotFound(NotOpen, KeyError):
+    """No such lock, or its run is over."""
 
-    Attributes:
-        fid: the execution. lid: the lock.
-    """
+    _text = "not found"
 
-    def __init__(self, fid: str, lid: str) -> None:
-        super().__init__(fid, lid)
-        self.fid, self.lid = fid, lid
 
-    def __str__(self) -> str:
-        return f"Lock {self.lid} for {self.fid} released."
+class LockReleased(NotOpen):
+    """The lock has its answer, or has expired."""
+
+    _text = "released"
 
 
 class FileError(KodosumiError):

@@ -15,6 +15,7 @@ from kodosumi.config import Settings
 from kodosumi.error import BadPath, ConfigurationError, FilesUnavailable
 from kodosumi.files import connect_files, connect_uploads, s3
 from kodosumi.files.s3 import PART_BYTES, S3FileStore
+from tests.conditions import until
 from tests.file_store_contract import MIB, RUN, FileStoreContract, MakeFiles, content_of, got, paths, put, stream_of
 from tests.servers.redis import free_port
 from tests.servers.s3 import S3Server
@@ -71,12 +72,7 @@ async def test_a_large_file_that_breaks_leaves_no_parts_behind(
         writing.cancel()
     await asyncio.wait([writing], timeout=30)
     assert writing.done()
-    for _ in range(100):
-        left = s3_server.get(f"{s3_url.split('/')[2]}?uploads")
-        if "<UploadId>" not in left:
-            break
-        await asyncio.sleep(0.1)
-    assert "<UploadId>" not in left
+    await until(lambda: s3_server.get(f"{s3_url.split('/')[2]}?uploads"), lambda left: "<UploadId>" not in left)
 
 
 async def test_a_range_is_of_one_file_when_another_takes_its_name_meanwhile(

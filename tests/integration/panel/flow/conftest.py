@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.panel.flow.apps import Source
+from kodosumi.service.context import Panel
+from tests.integration.panel.flow.apps import Source, register
+from tests.integration.panel.flow.lock_app import Waiting, lock_app
 
 
 @pytest.fixture
@@ -22,3 +24,17 @@ async def serve() -> AsyncGenerator[Callable[[Any], Any]]:
             return source
 
         yield serve
+
+
+@pytest.fixture
+async def source(admin: Any, serve: Any) -> Source:
+    """A registered app with locks."""
+    source: Source = await serve(lock_app())
+    await register(admin, source.openapi)
+    return source
+
+
+@pytest.fixture
+async def run(panel: Panel, alice: Any, source: Source) -> Waiting:
+    """A run of alice that waits in locks of that app."""
+    return await Waiting(panel, alice.id, source).begin()

@@ -17,23 +17,10 @@ from kodosumi.service.app import create_app
 from kodosumi.service.context import Panel
 from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
-from tests.integration.panel.flow.apps import Source, register
-from tests.integration.panel.flow.lock_app import FORM, Waiting, lock_app
+from tests.integration.panel.flow.apps import Source
+from tests.integration.panel.flow.lock_app import FORM, Waiting
 
 YES = {"comment": "fine", "approve": "on"}
-
-
-@pytest.fixture
-async def source(admin: Any, serve: Any) -> Source:
-    source: Source = await serve(lock_app())
-    await register(admin, source.openapi)
-    return source
-
-
-@pytest.fixture
-async def run(panel: Panel, alice: Any, source: Source) -> Waiting:
-    """A run of alice."""
-    return await Waiting(panel, alice.id, source).begin()
 
 
 def place(run: Waiting, lid: str) -> str:

@@ -12,9 +12,8 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from kodosumi.const import TOKEN_KEY
-from kodosumi.service.context import Panel
-from tests.integration.panel.flow.apps import Source, register
-from tests.integration.panel.flow.lock_app import Waiting, lock_app
+from tests.integration.panel.flow.apps import Source
+from tests.integration.panel.flow.lock_app import Waiting
 
 pytestmark = pytest.mark.browser
 
@@ -26,19 +25,6 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 EVIL = "<img src=x onerror=\"document.title='pwned'\">"
-
-
-@pytest.fixture
-async def source(admin: Any, serve: Any) -> Source:
-    source: Source = await serve(lock_app())
-    await register(admin, source.openapi)
-    return source
-
-
-@pytest.fixture
-async def run(panel: Panel, alice: Any, source: Source) -> Waiting:
-    """A run of alice."""
-    return await Waiting(panel, alice.id, source).begin()
 
 
 @pytest.fixture

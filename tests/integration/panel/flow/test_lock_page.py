@@ -25,12 +25,6 @@ async def source(admin: Any, serve: Any) -> Source:
     return source
 
 
-@pytest.fixture
-async def run(panel: Panel, alice: Any, source: Source) -> Waiting:
-    """A run of alice."""
-    return await Waiting(panel, alice.id, source).begin()
-
-
 def page_of(run: Waiting, lid: str) -> str:
     return f"/inputs/lock/{run.fid}/{lid}"
 
