@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 from starlette.responses import HTMLResponse
 
 from kodosumi import forms
@@ -22,13 +20,6 @@ from tests.integration.panel.flow.apps import FLOW, Source
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-]
 MODEL = forms.Model(
     forms.InputText(name="title", label="Title"),
     forms.InputPassword(name="secret", label="Secret"),
@@ -58,11 +49,8 @@ async def source() -> AsyncIterator[Source]:
 
 
 @pytest.fixture
-async def page(source: Source, tmp_path: Path) -> AsyncIterator[Page]:
+async def page(source: Source, chromium: Browser, tmp_path: Path) -> AsyncIterator[Page]:
     """A browser, logged in at a panel that knows the source."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine")
     transport = MemoryTransport()
     panel = create_app(
         store=MemoryExecutionStore(),
@@ -73,18 +61,17 @@ async def page(source: Source, tmp_path: Path) -> AsyncIterator[Page]:
         execution_mode="memory",
         app_log_file=None,
     )
-    async with panel.router.lifespan_context(panel), async_playwright() as playwright:
+    async with panel.router.lifespan_context(panel):
         await panel.state.flow_register.register([source.openapi])
         server = await Source(panel).start()
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        page = await browser.new_page(base_url=server.url.replace("127.0.0.1", "localhost"))
+        page = await chromium.new_page(base_url=server.url.replace("127.0.0.1", "localhost"))
         await page.goto("/")
         await page.fill("#name", "admin")
         await page.fill("#password", "admin")
         await page.click("button[type=submit]")
         await page.wait_for_url("**/admin/flow")
         yield page
-        await browser.close()
+        await page.close()
         await server.stop()
 
 

@@ -13,10 +13,10 @@ from kodosumi import forms as F
 from kodosumi.core import Launch
 from kodosumi.service.context import Panel
 from tests.integration.panel.flow.apps import Source
-from tests.integration.panel.flow.test_lock_browser import chromium, page_of
+from tests.integration.panel.flow.test_lock_browser import page_of
 from tests.integration.panel.flow.test_lock_of_a_run import locks_of, source, state_of, transport
 
-__all__ = ["chromium", "page_of", "source", "transport"]
+__all__ = ["page_of", "source", "transport"]
 
 pytestmark = pytest.mark.browser
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from kodosumi import forms as F
 from kodosumi.core import InputsError
@@ -29,7 +27,6 @@ __all__ = ["serve", "source"]
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--no-first-run", "--disable-component-update"]
 CONTENT = bytes(range(256)) * 4_000
 
 
@@ -39,22 +36,17 @@ def options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def page(address: str, alice: Any) -> AsyncIterator[Page]:
+async def page(address: str, alice: Any, chromium: Browser) -> AsyncIterator[Page]:
     """A page of a browser in which Alice is logged in; no script may fail in it, nothing may be blocked."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine")
-    async with async_playwright() as playwright:
-        browser: Browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        context = await browser.new_context(base_url=address)
-        await context.add_cookies([{"name": "kodosumi_jwt", "value": alice.key, "url": address}])
-        page = await context.new_page()
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if "Security Policy" in message.text else None)
-        yield page
-        await browser.close()
-        assert not problems
+    context = await chromium.new_context(base_url=address)
+    await context.add_cookies([{"name": "kodosumi_jwt", "value": alice.key, "url": address}])
+    page = await context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if "Security Policy" in message.text else None)
+    yield page
+    await context.close()
+    assert not problems
 
 
 @pytest.fixture
