@@ -39,6 +39,7 @@ def run_for(plant: Plant, seconds: float) -> int:
 def test_promise_5_memory_is_flat_and_no_process_is_left_over(plant: Plant, head: Head) -> None:
     parts = {name: actor(head, name) for name in ("QueueActor", "RunnerPool")}
     parts |= {name: psutil.Process(getattr(plant, name).pid) for name in ("panel", "spooler", "app")}
+    of_others = set(named_actors(head))
     run_for(plant, HALF_S)
     first = {name: process.memory_info().rss for name, process in parts.items()}
 
@@ -50,5 +51,6 @@ def test_promise_5_memory_is_flat_and_no_process_is_left_over(plant: Plant, head
     assert grown == {}, (first, second)
     figures = plant.health().json()["parts"]["runs"]
     assert (figures["waiting"], figures["busy_processes"]) == (0, 0)
-    names = wait_for(lambda: named_actors(head), lambda found: len(found) <= 2 + AT_ONCE + 2)
-    assert {"pool", "queue-0"} <= set(names), names
+    # Apps that ran here before keep a warm process each for some minutes.
+    wait_for(lambda: set(named_actors(head)) - of_others, lambda ours: len(ours) <= AT_ONCE + 2)
+    assert {"pool", "queue-0"} <= set(named_actors(head))
