@@ -71,6 +71,22 @@ class Settings(BaseSettings):
         description="Unstored events one execution may have in Redis before its producers wait; none is ever dropped.",
     )
     execution_mode: str = Field("direct", description="How runs are executed: `direct` or `temporal`.")
+    temporal_host: str = Field("localhost:7233", description="Temporal's frontend, `host:port`.")
+    temporal_namespace: str = Field("default", description="Namespace in Temporal.")
+    temporal_task_queue: str = Field("kodosumi-agents", description="Task queue that `koco temporal-worker` serves.")
+    temporal_workflow_id_prefix: str = Field("kodo-", description="Begin of a workflow's id; the execution's follows.")
+    temporal_execution_timeout: float = Field(
+        3600.0, gt=0, description="Seconds of running time a durable run may take; waiting and pauses don't count."
+    )
+    temporal_tls: bool = Field(False, description="Speak TLS to Temporal; implied by an API key or a certificate.")
+    temporal_tls_ca: Path | None = Field(None, description="PEM file of Temporal's certificate authority.")
+    temporal_tls_cert: Path | None = Field(None, description="PEM file of this client's certificate (mTLS).")
+    temporal_tls_key: Path | None = Field(None, description="PEM file of the certificate's key.")
+    temporal_api_key: str | None = Field(None, description="API key for Temporal Cloud.", repr=False)
+    temporal_max_runs: int = Field(500, ge=1, description="Runs one `koco temporal-worker` looks after at once.")
+    temporal_drain_timeout: float = Field(
+        10.0, ge=0, description="Seconds a stopping worker gives its runs before it leaves them to another worker."
+    )
     ray_queues: int = Field(1, ge=1, le=16, description="Queue actors shared by all executions (transport `ray`).")
     queue_max_events: int = Field(
         20_000, ge=1, description="Unstored events one execution may have in the transport before its producers wait."
@@ -222,6 +238,6 @@ def process_settings() -> Settings:
 
 def _explain(error: Any) -> str:
     name = "_".join(str(part) for part in error["loc"]).upper()
-    secret = any(word in name for word in ("SECRET", "PASSWORD", "DATABASE", "REDIS_URL", "WEBHOOK_URL"))
+    secret = any(word in name for word in ("SECRET", "PASSWORD", "API_KEY", "DATABASE", "REDIS_URL", "WEBHOOK_URL"))
     value = "…" if secret else repr(error["input"])
     return f"KODO_{name}={value}: {error['msg']}"

@@ -22,6 +22,7 @@
     │   ├── TransportUnavailable    cannot be reached now; retried by whoever can wait
     │   ├── TransportLost           accepted events of this execution are gone with the transport's storage
     │   └── ExecutionClosed         the execution has its end; nothing may follow
+    │       └── AttemptOver         a later attempt of the execution has begun; nothing of this one may follow
     ├── StoreError
     │   ├── StoreUnavailable        cannot be written or read now (disk full, locked, down)
     │   └── ExecutionNotFound       (KeyError) no such execution
@@ -161,6 +162,10 @@ class TransportLost(TransportError):
 
 class ExecutionClosed(TransportError):
     """The execution has its terminal event; nothing may follow it."""
+
+
+class AttemptOver(ExecutionClosed):
+    """A later attempt of the execution has begun; nothing of an earlier one is taken any more."""
 
 
 class StoreError(KodosumiError):

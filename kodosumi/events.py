@@ -35,6 +35,7 @@ class EventKind(StrEnum):
     ERROR = "error"
     LOCK = "lock"
     LEASE = "lease"
+    ATTEMPT = "attempt"
 
 
 class ExecutionState(StrEnum):
@@ -43,6 +44,7 @@ class ExecutionState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     AWAITING = "awaiting"
+    PAUSED = "paused"
     FINISHED = "finished"
     ERROR = "error"
 

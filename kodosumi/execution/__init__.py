@@ -10,6 +10,7 @@ from .base import ExecutionMode
 
 MODES = {
     "direct": "kodosumi.execution.direct:DirectMode",
+    "temporal": "kodosumi.execution.temporal:TemporalMode",
     "memory": "kodosumi.execution.memory:MemoryMode",
 }
 """Value of ``KODO_EXECUTION_MODE`` -> class, imported when chosen."""

@@ -1,6 +1,6 @@
 """The contract of an execution mode: how an accepted launch becomes a run, and how it's steered.
 
-A member of this family is one file: ``direct.py``, ``memory.py`` (in-process, for tests), later ``temporal.py``.
+A member of this family is one file: ``direct.py``, ``memory.py`` (in-process, for tests), ``temporal.py``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,21 @@ class ExecutionMode(Protocol):
         """Asks a run to end, in the name of ``by``; returns once its terminal event is in the transport.
 
         User code gets ``CancelledError`` and five seconds; then its process is killed. False: no such living run.
+        """
+        ...
+
+    async def pause(self, fid: str, by: str) -> bool:
+        """Has a run wait at its code's next tracer call; returns once status ``paused`` is in the transport.
+
+        A run that waits for its turn, for a lock or for its next attempt is paused too. Paused time isn't running
+        time, and takes nobody's place. Idempotent. False: no such living run.
+        """
+        ...
+
+    async def resume(self, fid: str, by: str) -> bool:
+        """Lets a paused run go on; returns once status ``running`` is in the transport.
+
+        Idempotent: a run that isn't paused is left as it is. False: no such living run.
         """
         ...
 

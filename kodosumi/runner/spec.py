@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -67,6 +68,68 @@ class UploadedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """When user code is called again after it raised, as ``@app.enter(..., retry=Retry(...))`` says.
+
+    Whatever it raises after the last attempt ends the run; a cancel, and inputs or an entry point that can't be used,
+    end it at once.
+
+    Attributes:
+        max_attempts: calls in all, the first included.
+        on: exception classes, or their names as in ``"ValueError"`` and ``"my_service.errors.Busy"``; subclasses
+            count. Empty: any :class:`Exception`.
+        delay: seconds before the second attempt; doubled for each further one, up to a minute.
+    """
+
+    max_attempts: int = 3
+    on: Sequence[type[BaseException] | str] = ()
+    delay: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLock:
+    """A lock of an earlier attempt, for the next one: user code that asks for the same gets it instead of a new one.
+
+    The same: equal name, data, assignees and four eyes.
+
+    Attributes:
+        lid: its id. name, data, expires, assignee, four_eyes: as in its ``lock`` event (plain JSON values).
+        answered: whether it has its answer; else it's still open, under the same id.
+        result: the answer, as plain JSON values.
+    """
+
+    lid: str
+    name: str
+    data: Any
+    expires: float
+    assignee: tuple[str, ...] | None = None
+    four_eyes: bool = False
+    answered: bool = False
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which call of a run's code this is, and what it takes over from the one before.
+
+    Attributes:
+        number: 1, 2, ….
+        reason: why the one before ended, for the ``attempt`` event; "" for the first.
+        kept: locks of earlier attempts, in the order they were opened.
+        paused_by: who had the run paused; it waits before user code is called. None: it isn't paused.
+        time_limit_s: running time (neither paused nor waiting for a lock) after which it's ended; None: no limit.
+        last: whether an exception that :class:`Retry` names ends the run all the same.
+    """
+
+    number: int = 1
+    reason: str = ""
+    kept: tuple[KeptLock, ...] = ()
+    paused_by: str | None = None
+    time_limit_s: float | None = None
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """One accepted launch.
 
@@ -82,7 +145,12 @@ class RunSpec:
         app_url: address of the app as the panel knows it, "" without one.
         locks: names that the app has an ``@app.lock`` for; None when nobody could say.
         files: how it reaches its files.
-        uploads: what lies in its ``in/``; told in an ``upload`` event after ``running``.
+        uploads: what lies in its ``in/``; told in an ``upload`` event after the first ``running``.
+        retry: when user code is called again after it raised; None: never.
+        durable: whether somebody outlives its process and sees to the next attempt. Its producers are fenced by
+            attempt then, its first event is in the transport before user code is called, its ``attempt`` events are
+            that somebody's, and its process's death doesn't end it.
+        attempt: this one.
     """
 
     fid: str
@@ -97,3 +165,36 @@ class RunSpec:
     locks: tuple[str, ...] | None = None
     files: RunFiles = field(default_factory=RunFiles)
     uploads: tuple[UploadedFile, ...] = ()
+    retry: Retry | None = None
+    durable: bool = False
+    attempt: Attempt = field(default_factory=Attempt)
+
+
+class AttemptEnd(StrEnum):
+    """How an attempt of a durable run ended."""
+
+    OVER = "over"
+    """The terminal event is in the transport, put by this attempt (``finished``, ``error``, killed)."""
+
+    RAISED = "raised"
+    """User code raised what it is to be called again for; no terminal event was put."""
+
+    DIED = "died"
+    """Its process is gone, without a terminal event."""
+
+    CLOSED = "closed"
+    """Nothing of it was taken any more: the execution had its end, or a later attempt has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """What became of an attempt of a durable run.
+
+    Attributes:
+        end: how it ended. reason: in words, as the next attempt's event will tell it.
+        ran_s: running time, as far as it's known.
+    """
+
+    end: AttemptEnd
+    reason: str = ""
+    ran_s: float = 0.0

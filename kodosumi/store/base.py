@@ -137,6 +137,26 @@ class ExecutionStore(Protocol):
         """
         ...
 
+    async def keep_launch(self, fid: str, username: str, launch: bytes) -> None:
+        """Keeps what a durable run is started with, before anything of it is stored. The first call of a ``fid`` counts.
+
+        Args:
+            launch: opaque bytes of any size, given back by :meth:`launch`.
+        """
+        ...
+
+    async def launch(self, fid: str) -> bytes:
+        """What :meth:`keep_launch` was given.
+
+        Raises:
+            ExecutionNotFound: nothing is kept of it.
+        """
+        ...
+
+    async def drop_launch(self, fid: str) -> None:
+        """Forgets what :meth:`keep_launch` was given; idempotent. A purge of the execution does it too."""
+        ...
+
     async def events(
         self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None
     ) -> list[StoredEvent]:

@@ -36,6 +36,7 @@ class ProducerTicket:
         max_event_bytes: largest payload of one event.
         epoch: the incarnation the execution began in, or None before its first put.
         offset: place in that epoch of the last batch that the ticket's maker knows to be accepted.
+        attempt: of the execution, as a fencing token; None for whoever belongs to no attempt.
     """
 
     fid: str
@@ -46,6 +47,7 @@ class ProducerTicket:
     epoch: int | None = None
     offset: int = 0
     max_event_bytes: int = 268_435_456
+    attempt: int | None = None
 
 
 class EventProducer(Protocol):
@@ -62,6 +64,9 @@ class EventProducer(Protocol):
 
         Raises:
             ExecutionClosed: the terminal event was accepted before; nothing of this call was taken.
+            AttemptOver: (an ExecutionClosed) a producer of a later attempt has put something; nothing of this call
+                was taken. For as long as the transport remembers the execution; a producer without an attempt is
+                never refused for this reason, and says nothing about attempts.
             TransportLost: the transport restarted and lost what this execution had accepted but unstored there.
                 The producer is at the new epoch afterwards: a further put is taken, so that the run can be ended.
             TransportUnavailable: not reachable for the retry time; the events are not known to be in.
@@ -174,8 +179,13 @@ class Transport(Protocol):
 
     name: str
 
-    def producer(self, fid: str, username: str) -> EventProducer:
-        """A producer for one execution of the role ``username``."""
+    def producer(self, fid: str, username: str, attempt: int | None = None) -> EventProducer:
+        """A producer for one execution of the role ``username``.
+
+        Args:
+            attempt: which attempt of the execution it speaks for (1, 2, …), where late events of an earlier one
+                must not mix with those of a later one; its tickets carry it on.
+        """
         ...
 
     def producer_from(self, ticket: ProducerTicket) -> EventProducer:
