@@ -138,7 +138,7 @@ class ExecutionStore(Protocol):
         ...
 
     async def keep_launch(self, fid: str, username: str, launch: bytes) -> None:
-        """Keeps what a durable run is started with, before anything of it is stored. The first call of a ``fid`` counts.
+        """Keeps what a durable run is started with, before anything of it is stored; the first call of a fid counts.
 
         Args:
             launch: opaque bytes of any size, given back by :meth:`launch`.
