@@ -1,7 +1,8 @@
 """One spooler and two, from Redis into PostgreSQL: how fast they store, and how far a thousand live runs lag.
 
-Events wait one by one, as runs emit that don't print much: so the spooler is what limits. In batches of 100 one spooler
-stores more than twice as much, two cores are full with it and its database, and a second one adds nothing there.
+Events wait one by one, as runs emit that don't print much. Each spooler is held to half a core, so that spooling is
+what limits: unheld, one of them takes a whole core of two, Redis and the database most of the other, and what a second
+one adds is what is left of the machine. That ratio is printed too.
 
 Run: ``python -m benchmarks.spoolers [--events N] [--executions N] [--seconds N]``; starts servers of its own. Spoolers
 are processes of their own, as ``koco spool`` makes them, but for the look after living runs, which needs a cluster.
@@ -12,8 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import os
+import signal
 import statistics
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -35,6 +39,9 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
 RUNS = 20
+SLICE_S = 0.01
+"""A spooler that is held to half a core runs so long, then rests as long."""
+
 LINE = "a line of an ordinary length, as a print statement makes it, number {}"
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -78,8 +85,8 @@ def plant(redis: RedisServer, server: PostgresServer) -> Iterator[Plant]:
 
 
 @contextmanager
-def spoolers(settings: dict[str, Any], count: int, go: Any) -> Iterator[None]:
-    """So many processes that begin to work at the word."""
+def spoolers(settings: dict[str, Any], count: int, go: Any) -> Iterator[list[int]]:
+    """So many processes that begin to work at the word; their ids."""
     ready = SPAWN.Semaphore(0)
     children = [SPAWN.Process(target=_spool, args=(settings, ready, go)) for _ in range(count)]
     for child in children:
@@ -87,7 +94,7 @@ def spoolers(settings: dict[str, Any], count: int, go: Any) -> Iterator[None]:
     for _ in children:
         ready.acquire()
     try:
-        yield
+        yield [child.pid for child in children if child.pid is not None]
     finally:
         for child in children:
             child.terminate()
@@ -102,20 +109,50 @@ def _spool(settings: dict[str, Any], ready: Any, go: Any) -> None:
     asyncio.run(Spooler(loaded, transport=transport, mode=OthersRuns(transport)).run())
 
 
-def stored_per_s(redis: RedisServer, server: PostgresServer, spooling: int, events: int) -> float:
+@contextmanager
+def held_to_half(pids: list[int]) -> Iterator[None]:
+    """Stops each process for every second slice of time."""
+    over = threading.Event()
+
+    def hold(pid: int) -> None:
+        while not over.wait(SLICE_S):
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(SLICE_S)
+            os.kill(pid, signal.SIGCONT)
+
+    threads = [threading.Thread(target=hold, args=(pid,)) for pid in pids]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def stored_per_s(redis: RedisServer, server: PostgresServer, spooling: int, events: int, *, held: bool) -> float:
     """Events per second that so many spoolers store of 20 ended executions that wait in Redis.
 
     Counted from the first commit that is seen, so that how long a process takes to begin isn't in it.
+
+    Args:
+        held: whether each spooler is held to half a core.
     """
     with plant(redis, server) as target:
         go = SPAWN.Event()
-        with spoolers(target.settings, spooling, go):
+        with spoolers(target.settings, spooling, go) as pids:
             asyncio.run(_put_ended(target, events))
             go.set()
-            while not (begun := _progress(target))[0]:
-                time.sleep(0.02)
-            while (now := _progress(target))[2] < RUNS:
-                time.sleep(0.1)
+            with held_to_half(pids if held else []):
+                return _rate(target)
+
+
+def _rate(target: Plant) -> float:
+    while not (begun := _progress(target))[0]:
+        time.sleep(0.02)
+    while (now := _progress(target))[2] < RUNS:
+        time.sleep(0.1)
     return (now[0] - begun[0]) / (now[1] - begun[1])
 
 
@@ -196,9 +233,8 @@ def measure(events: int = 5_000, executions: int = 1_000, seconds: float = 20.0)
         events: of each execution that waits. executions, seconds: how many live, and for how long.
     """
     with RedisServer() as redis, PostgresServer() as server:
-        pairs = [[stored_per_s(redis, server, count, events) for count in (1, 2)] for _ in range(3)]
-        for one, two in pairs:
-            print(f"one spooler {one:,.0f} events/s, two {two:,.0f}: {two / one:.2f} times", file=sys.stderr)
+        pairs = [_pair(redis, server, events, held=True) for _ in range(3)]
+        _pair(redis, server, events, held=False)
         lags = sorted(lags_ms(redis, server, executions, seconds))
     quantiles = statistics.quantiles(lags, n=100)
     print(f"lag p50 {statistics.median(lags):.1f} ms, p99 {quantiles[98]:.1f} ms, most {lags[-1]:.1f}", file=sys.stderr)
@@ -212,6 +248,14 @@ def measure(events: int = 5_000, executions: int = 1_000, seconds: float = 20.0)
         ),
         Figure(f"{executions:,} live executions on two spoolers, lag p99", quantiles[98], "ms", 250),
     ]
+
+
+def _pair(redis: RedisServer, server: PostgresServer, events: int, *, held: bool) -> tuple[float, float]:
+    """What one spooler stores per second, and what two do."""
+    one, two = (stored_per_s(redis, server, count, events, held=held) for count in (1, 2))
+    how = "held to half a core each" if held else "unheld"
+    print(f"{how}: one spooler {one:,.0f} events/s, two {two:,.0f}: {two / one:.2f} times", file=sys.stderr)
+    return one, two
 
 
 def main() -> None:
