@@ -7,7 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..transport import ProducerTicket
+    from .lock_types import OpenLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,4 +201,25 @@ class AttemptOutcome:
 
     end: AttemptEnd
     reason: str = ""
+    ran_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentRun:
+    """What a runner at work tells a pool that has just found it (``Runner.current``).
+
+    Attributes:
+        spec: what it runs, with the attempt it is at.
+        ticket: ends the run; its producers' own, attempt included.
+        waits: whether its own process waits for a lock.
+        open_locks: of a durable run, those that wait for an answer.
+        paused_by: who had it paused; None: it isn't.
+        ran_s: running time of this attempt until now.
+    """
+
+    spec: RunSpec
+    ticket: ProducerTicket
+    waits: bool = False
+    open_locks: tuple[OpenLock, ...] = ()
+    paused_by: str | None = None
     ran_s: float = 0.0
