@@ -34,6 +34,7 @@ MODULES = (
     "lock_page",
     "routes",
     "outputs",
+    "steering",
     "files.routes",
     "status_page",
     "timeline",

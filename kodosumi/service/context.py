@@ -72,6 +72,11 @@ class Panel:
     uploads: FileStore
     files_place: FilesPlace | None = None
 
+    @property
+    def on_ray(self) -> bool:
+        """Whether its runs, or their events, are on a Ray cluster."""
+        return "ray" in (self.transport.name, self.settings.event_transport) or self.mode.name != "memory"
+
 
 async def panel_of(connection: HTTPConnection) -> Panel:
     """The panel that serves this request. Async, since FastAPI runs what is not in a thread, for every request."""

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 
-from ..error import ExecutionNotFound, LaunchUnavailable
+from ..error import ExecutionNotFound
 from ..events import is_fid
 from ..files.removal import remove_run
 from ..store import Execution
 from .auth import User
 from .context import Panel
-from .errors import ApiError
 from .executions import GRACE_S, is_recent, may_see, not_found
-
-END_WAIT_S = 20.0
-"""Seconds until a cancelled run's end must be stored: five for the user's code to clean up, the rest for the way."""
+from .steering import end_run
 
 MAX_AT_ONCE = 1_000
 _PARALLEL = 8
@@ -64,7 +61,7 @@ async def delete_all(panel: Panel, user: User, executions: list[Execution], purg
 
 async def _delete(panel: Panel, user: User, execution: Execution, purge: bool) -> None:
     if not execution.state.terminal:
-        await _end(panel, user, execution.fid)
+        await end_run(panel, user, execution.fid)
     try:
         await panel.store.archive(execution.fid)
     except ExecutionNotFound:
@@ -73,14 +70,3 @@ async def _delete(panel: Panel, user: User, execution: Execution, purge: bool) -
         # First the files: whatever ends this, the execution is there to be purged again.
         await remove_run(panel.files, execution.username, execution.fid)
         await panel.store.purge(execution.fid)
-
-
-async def _end(panel: Panel, user: User, fid: str) -> None:
-    try:
-        await panel.mode.cancel(fid, by=user.name)
-    except LaunchUnavailable as exc:
-        raise ApiError(503, f"Execution {fid} is running and cannot be reached to end it: {exc}") from exc
-    try:
-        await panel.hub.execution(fid, END_WAIT_S, lambda execution: execution.state.terminal)
-    except (TimeoutError, ExecutionNotFound) as exc:
-        raise ApiError(503, f"Execution {fid} has been told to end, but its end is not stored yet; try again.") from exc

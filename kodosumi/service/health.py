@@ -63,10 +63,7 @@ class Health:
             "spooler": self._spooler,
             "runs": self._runs,
         }
-        if (
-            "ray" in (self._panel.transport.name, self._panel.settings.event_transport)
-            or self._panel.mode.name == "direct"
-        ):
+        if self._panel.on_ray:
             questions["ray"] = self._ray
         return questions
 

@@ -37,9 +37,19 @@ MAIN_KINDS = frozenset(
         EventKind.FINAL,
         EventKind.LOCK,
         EventKind.LEASE,
+        EventKind.ATTEMPT,
     }
 )
-STDIO_KINDS = frozenset({EventKind.ERROR, EventKind.STDOUT, EventKind.STDERR, EventKind.DEBUG, EventKind.UPLOAD})
+STDIO_KINDS = frozenset(
+    {
+        EventKind.ERROR,
+        EventKind.STDOUT,
+        EventKind.STDERR,
+        EventKind.DEBUG,
+        EventKind.UPLOAD,
+        EventKind.ATTEMPT,
+    }
+)
 
 _SLICE_CHARS = 65_536
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -93,7 +103,7 @@ async def get_main(
     last_event_id: LastId = None,
     last_event_id_header: LastIdHeader = None,
 ) -> EventStream:
-    """Server-sent events of results, state, inputs, agents and locks."""
+    """Server-sent events of results, state, inputs, agents, locks and attempts."""
     after = _place(last_event_id_header, last_event_id)
     return await _stream(panel, user, fid, kinds=MAIN_KINDS, converted=not raw, extended=extended, after=after)
 
@@ -108,7 +118,7 @@ async def get_stdio(
     last_event_id: LastId = None,
     last_event_id_header: LastIdHeader = None,
 ) -> EventStream:
-    """Server-sent events of output, debug texts, tracebacks and uploads."""
+    """Server-sent events of output, debug texts, tracebacks, uploads and attempts."""
     after = _place(last_event_id_header, last_event_id)
     return await _stream(panel, user, fid, kinds=STDIO_KINDS, converted=not raw, extended=extended, after=after)
 

@@ -94,7 +94,7 @@ async def open_panel(
         await hub.start()
         stack.push_async_callback(hub.close)
         app.state.closing = stack.enter_context(announce_closing(hub.end_streams))
-        if "ray" in (transport.name, settings.event_transport) or mode.name == "direct":
+        if panel.on_ray:
             stack.push_async_callback(_cancelled, asyncio.create_task(_publish_identity(panel), name="identity"))
         yield panel
 

@@ -48,8 +48,9 @@ class Execution:
 
     @property
     def shown_state(self) -> ExecutionState:
-        """The state a user sees: ``awaiting`` while a lock is open."""
-        return ExecutionState.AWAITING if self.locks and not self.state.terminal else self.state
+        """The state a user sees: ``awaiting`` while a lock is open, unless the run is paused or over."""
+        settled = self.state.terminal or self.state == ExecutionState.PAUSED
+        return ExecutionState.AWAITING if self.locks and not settled else self.state
 
 
 MAX_SUMMARY_CHARS = 65_536
@@ -155,6 +156,17 @@ class ExecutionStore(Protocol):
 
     async def drop_launch(self, fid: str) -> None:
         """Forgets what :meth:`keep_launch` was given; idempotent. A purge of the execution does it too."""
+        ...
+
+    async def drop_lost_launches(self, before: float) -> int:
+        """Forgets launches that were kept before a moment and whose execution has no event: it never began.
+
+        Args:
+            before: seconds since the epoch; long enough ago that nobody is still about to begin one.
+
+        Returns:
+            How many were forgotten.
+        """
         ...
 
     async def events(

@@ -54,6 +54,12 @@ class RecordingMode:
         self.living.discard(fid)
         return known
 
+    async def pause(self, fid: str, by: str) -> bool:
+        return fid in self.living
+
+    async def resume(self, fid: str, by: str) -> bool:
+        return fid in self.living
+
     async def known(self, fids: Collection[str]) -> frozenset[str]:
         return frozenset(self.living.intersection(fids))
 

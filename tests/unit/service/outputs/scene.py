@@ -21,7 +21,7 @@ from kodosumi.config import Settings
 from kodosumi.error import LaunchUnavailable
 from kodosumi.events import Batch, Event, EventKind, Position, new_fid
 from kodosumi.files.memory import MemoryFileStore
-from kodosumi.service import outputs, status_page, timeline, timeline_page
+from kodosumi.service import outputs, status_page, steering, timeline, timeline_page
 from kodosumi.service.auth import User, current_user
 from kodosumi.service.context import Panel
 from kodosumi.service.errors import install_error_handlers
@@ -42,18 +42,45 @@ USERS = {user.name: user for user in (ADMIN, ALICE, BOB)}
 
 @dataclass
 class RecordingMode:
-    """An execution mode that ends a run when it is cancelled, and can be away."""
+    """An execution mode that pauses, resumes and ends runs as it is told, and can be away.
+
+    Attributes:
+        steered: what was asked for: action, run and who. gone: runs that don't live here. queue: places.
+        held: clear to have actions wait until it's set.
+    """
 
     scene: Scene
-    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    steered: list[tuple[str, str, str]] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    held: asyncio.Event = field(default_factory=asyncio.Event)
     starting: set[str] = field(default_factory=set)
     queue: dict[str, int] = field(default_factory=dict)
     away: bool = False
 
+    def __post_init__(self) -> None:
+        self.held.set()
+
+    @property
+    def cancelled(self) -> list[tuple[str, str]]:
+        """Runs that were cancelled, and by whom."""
+        return [(fid, by) for action, fid, by in self.steered if action == "cancel"]
+
     async def cancel(self, fid: str, by: str) -> bool:
+        return await self._steer("cancel", fid, by, ("error", f"killed by {by}"), ("status", "error"))
+
+    async def pause(self, fid: str, by: str) -> bool:
+        return await self._steer("pause", fid, by, ("status", "paused"))
+
+    async def resume(self, fid: str, by: str) -> bool:
+        return await self._steer("resume", fid, by, ("status", "running"))
+
+    async def _steer(self, action: str, fid: str, by: str, *events: tuple[str, str]) -> bool:
         self._check()
-        self.cancelled.append((fid, by))
-        await self.scene.commit(fid, ("error", f"killed by {by}"), ("status", "error"))
+        self.steered.append((action, fid, by))
+        await self.held.wait()
+        if fid in self.gone:
+            return False
+        await self.scene.commit(fid, *events)
         return True
 
     async def known(self, fids: Collection[str]) -> frozenset[str]:
@@ -116,7 +143,7 @@ class Scene:
 
 def _app(panel: Panel) -> FastAPI:
     app = FastAPI()
-    for module in (outputs, timeline, status_page, timeline_page):
+    for module in (outputs, steering, timeline, status_page, timeline_page):
         app.include_router(module.router)
     app.state.panel = panel
     app.dependency_overrides[current_user] = _user_of

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from kodosumi.events import EventKind, new_fid
-from kodosumi.service import deletion, executions
+from kodosumi.service import deletion, executions, steering
 from tests.conditions import until
 
 from .event_source import parsed
@@ -130,8 +130,9 @@ async def test_each_stream_has_its_kinds(scene: Scene, alice: httpx.AsyncClient)
         kinds[stream] = {event.event for event in events[:-1]}
 
     assert kinds["stream"] == {kind.value for kind in EventKind}
-    assert kinds["main"] == {"meta", "inputs", "agent", "status", "error", "action", "result", "final", "lock", "lease"}
-    assert kinds["stdio"] == {"error", "stdout", "stderr", "debug", "upload"}
+    results = {"action", "result", "final"}
+    assert kinds["main"] == {"meta", "inputs", "agent", "status", "error", "lock", "lease", "attempt"} | results
+    assert kinds["stdio"] == {"error", "stdout", "stderr", "debug", "upload", "attempt"}
 
 
 async def test_payloads_are_converted_unless_raw_is_asked_for(scene: Scene, alice: httpx.AsyncClient) -> None:
@@ -228,7 +229,7 @@ async def test_a_run_that_cannot_be_reached_stays(
 async def test_an_end_that_is_not_stored_in_time_archives_nothing(
     scene: Scene, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion, "END_WAIT_S", 0.01)
+    monkeypatch.setattr(steering, "END_WAIT_S", 0.01)
     fid = await scene.begun()
 
     async def cancel(_fid: str, by: str) -> bool:
