@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from kodosumi.error import ExecutionClosed, TransportUnavailable
+from kodosumi.error import AttemptOver, ExecutionClosed, TransportUnavailable
 from kodosumi.events import Event, EventKind, ExecutionState, new_fid
 from kodosumi.transport import Delivery, EventConsumer, Transport, transport_from
+from kodosumi.transport.ending import put_end
 from tests.conditions import until
 
 OWNER = "0d4e9c6e-0000-4000-8000-000000000001"
@@ -333,6 +334,145 @@ class TransportContract:
             await ending
             with pytest.raises(ExecutionClosed):
                 await late
+
+    async def test_nothing_of_an_attempt_is_taken_after_a_later_one(self, make: MakeTransport) -> None:
+        transport = await make()
+        fid = new_fid()
+        first, second = transport.producer(fid, OWNER, 1), transport.producer(fid, OWNER, 2)
+        consumer = transport.consumer()
+        await first.put([line(1)])
+        await second.put([line(2)])
+
+        with pytest.raises(AttemptOver) as caught:
+            await first.put([line("late")])
+        await second.put([line(3)])
+        await ack_all(consumer, taken := await take_until(consumer, 3))
+        with pytest.raises(AttemptOver):
+            await first.put([line("later")])
+        with pytest.raises(AttemptOver):
+            await transport.producer(fid, OWNER, 1).put([line("another's")])
+
+        assert caught.value.fid == fid
+        assert texts(taken) == ["1", "2", "3"]
+        assert (await transport.status()).waiting_events == 0
+
+    async def test_a_later_attempt_goes_on_in_order_after_the_death_of_the_one_before(
+        self, make: MakeTransport
+    ) -> None:
+        transport = await make()
+        fid = new_fid()
+        first, consumer = transport.producer(fid, OWNER, 1), transport.consumer()
+        await first.put([line(1)])
+        taken = await take_until(consumer, 1)
+        await first.put([line(2)])
+
+        await transport.producer(fid, OWNER, 2).put([line(3)])
+        third = transport.producer(fid, OWNER, 3)
+        await third.put([line(4)])
+        # Several processes may speak for one attempt.
+        await transport.producer(fid, OWNER, 3).put([line(5)])
+        await third.put([line(6), END])
+        taken += await take_until(consumer, 6)
+        await ack_all(consumer, taken)
+
+        assert texts(taken) == ["1", "2", "3", "4", "5", "6", "finished"]
+        assert (await transport.status()).waiting_events == 0
+
+    async def test_a_put_that_waits_is_refused_when_a_later_attempt_comes(self, make: MakeTransport) -> None:
+        transport = await make(max_events=2)
+        fid = new_fid()
+        consumer, first = transport.consumer(), transport.producer(fid, OWNER, 1)
+        await first.put(lines(1, 2))
+        late = asyncio.create_task(first.put([line("late")]))
+        await until(transport.status, lambda status: status.waiting_producers == 1)
+        other = asyncio.create_task(transport.producer(fid, OWNER).put([line(3)]))
+        await until(transport.status, lambda status: status.waiting_producers == 2)
+
+        second = asyncio.create_task(transport.producer(fid, OWNER, 2).put([line(4)]))
+
+        async with asyncio.timeout(WAIT_S):
+            with pytest.raises(AttemptOver):
+                await late
+        await until(transport.status, lambda status: status.waiting_producers == 2)
+        assert not other.done() and not second.done()
+        await ack_all(consumer, await take_until(consumer, 2))
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(other, second)
+        assert texts(await take_until(consumer, 2)) == ["3", "4"]
+        await until(transport.status, lambda status: status.waiting_producers == 0)
+
+    async def test_a_ticket_of_an_earlier_attempt_is_refused_elsewhere_too(self, make: MakeTransport) -> None:
+        transport = await make()
+        fid = new_fid()
+        first, second = transport.producer(fid, OWNER, 1), transport.producer(fid, OWNER, 2)
+        await first.put([line(1)])
+        remote = transport_from(first.ticket).producer_from(first.ticket)
+        await remote.put([line(2)])
+
+        await second.put([line(3)])
+
+        assert (first.ticket.attempt, remote.ticket.attempt, second.ticket.attempt) == (1, 1, 2)
+        for ticket in (first.ticket, remote.ticket):
+            with pytest.raises(AttemptOver):
+                await transport_from(ticket).producer_from(ticket).put([line("late")])
+        await transport_from(second.ticket).producer_from(second.ticket).put([line(4)])
+        assert texts(await take_until(transport.consumer(), 4)) == ["1", "2", "3", "4"]
+
+    async def test_whoever_speaks_for_no_attempt_is_never_refused_and_ends_none(self, make: MakeTransport) -> None:
+        transport = await make()
+        fid = new_fid()
+        nobodys, first, second = (transport.producer(fid, OWNER, attempt) for attempt in (None, 1, 2))
+
+        for number, producer in enumerate((nobodys, first, nobodys, first, second, nobodys, second), 1):
+            await producer.put([line(number)])
+        with pytest.raises(AttemptOver):
+            await first.put([line("late")])
+        await transport_from(nobodys.ticket).producer_from(nobodys.ticket).put([line(8)])
+
+        assert nobodys.ticket.attempt is None
+        assert texts(await take_until(transport.consumer(), 8)) == [str(number) for number in range(1, 9)]
+
+    async def test_an_end_by_whoever_speaks_for_no_attempt_closes_all_of_them(self, make: MakeTransport) -> None:
+        transport = await make()
+        fid = new_fid()
+        consumer = transport.consumer()
+        await transport.producer(fid, OWNER, 2).put([line(1)])
+
+        assert await put_end(transport.producer(fid, OWNER), "lost")
+
+        for attempt in (None, 1, 2, 3):
+            with pytest.raises(ExecutionClosed):
+                await transport.producer(fid, OWNER, attempt).put([line("late")])
+        await ack_all(consumer, await take_until(consumer, 3))
+        with pytest.raises(ExecutionClosed):
+            await transport.producer(fid, OWNER, 3).put([line("later")])
+
+    async def test_an_earlier_attempt_cannot_end_the_execution(self, make: MakeTransport) -> None:
+        transport = await make()
+        fid = new_fid()
+        first, second = transport.producer(fid, OWNER, 1), transport.producer(fid, OWNER, 2)
+        await first.put([line(1)])
+        await second.put([line(2)])
+
+        assert not await put_end(first, "lost")
+        with pytest.raises(AttemptOver):
+            await first.put([END])
+
+        await second.put([line(3), END])
+        assert texts(await take_until(transport.consumer(), 4)) == ["1", "2", "3", "finished"]
+
+    async def test_a_put_that_was_taken_stays_taken_though_a_later_attempt_came(self, make: MakeTransport) -> None:
+        transport = await make()
+        fid = new_fid()
+        first, second = transport.producer(fid, OWNER, 1), transport.producer(fid, OWNER, 2)
+        await first.put([line(1)])
+        await second.put([line(2)])
+
+        await self.put_again(first, [line(1)])
+
+        with pytest.raises(AttemptOver):
+            await first.put([line("late")])
+        assert texts(await take_until(transport.consumer(), 2)) == ["1", "2"]
 
     async def test_a_ticket_goes_on_where_its_producer_was(self, make: MakeTransport) -> None:
         transport = await make()

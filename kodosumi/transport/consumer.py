@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 
 from ..error import MalformedEvent, TransportUnavailable
 from ..events import Batch, Event, EventKind, Position, decode_events
+from .answers import Taken
 from .base import Delivery
 from .link import Patience, QueueLink, QueueLinks, persistently, place_of
-from .queue import HOLD_TAKE_S, Taken
+from .queue import HOLD_TAKE_S
 from .recollection import Memory
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class _Desk:
         batches = []
         for offset, wire, producer, seq in taken.parcels:
             position = Position(self._epoch, offset)
-            self.memory.taken(taken.fid, position, producer, seq)
+            self.memory.taken(taken.fid, position, producer, seq, taken.attempt)
             batches.append(Batch(position, events_of(taken.fid, wire)))
         return Delivery(taken.fid, taken.username, batches)
 

@@ -7,6 +7,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .answers import PutAnswer
+
 MAX_PRODUCERS = 4096
 """Producers remembered per execution, to recognise their retries."""
 
@@ -42,6 +44,7 @@ class Waiter:
     """A put that waits for room; whoever makes room accepts it on the spot, in order.
 
     Attributes:
+        attempt: which one it speaks for; None: none.
         granted: gets what the put answers with; cancelled when the put is withdrawn.
     """
 
@@ -50,7 +53,8 @@ class Waiter:
     count: int
     ends: bool
     wire: bytes
-    granted: asyncio.Future[tuple[int, bool] | None]
+    attempt: int | None
+    granted: asyncio.Future[PutAnswer]
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +95,7 @@ class Line:
         closed: the terminal event was accepted.
         producers: by id, in order of their first put.
         waiters: puts that wait for room, first come first served.
+        attempt: the highest that came with something, 0 when none did: nothing of a lower one gets in.
     """
 
     fid: str
@@ -102,6 +107,7 @@ class Line:
     closed: bool = False
     producers: OrderedDict[str, Accepted] = field(default_factory=OrderedDict)
     waiters: deque[Waiter] = field(default_factory=deque)
+    attempt: int = 0
 
     def add(self, parcel: Parcel) -> None:
         """Takes a parcel in."""

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config import Settings
+from .answers import Bounds
 from .link import QueueLink
-from .queue import Bounds, EventQueue
+from .queue import EventQueue
 from .queued import QueuedTransport
 
 DEFAULT_NAME = "default"

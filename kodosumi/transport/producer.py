@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..error import ExecutionClosed, TransportLost, TransportUnavailable
+from ..error import AttemptOver, ExecutionClosed, TransportLost, TransportUnavailable
 from ..events import Event, Position, encode_events
+from .answers import Outcome, PutAnswer
 from .base import ProducerTicket
 from .link import Patience, QueueLink, QueueLinks, place_of
-from .queue import Outcome, PutAnswer
 
 
 class QueueProducer:
@@ -19,6 +19,7 @@ class QueueProducer:
     Args:
         transport, options: for tickets.
         past: where the execution's last batch known to be accepted lies, None when it begins here.
+        attempt: of the execution, that it speaks for; None: none.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class QueueProducer:
         transport: str,
         options: Mapping[str, Any],
         past: Position | None = None,
+        attempt: int | None = None,
     ) -> None:
         self.fid = fid
         self._username = username
         self._links = links
         self._transport, self._options = transport, options
         self._past = past
+        self._attempt = attempt
         self._shared = False
         self._id = uuid.uuid4().hex
         self._seq = 0
@@ -43,7 +46,9 @@ class QueueProducer:
     @property
     def ticket(self) -> ProducerTicket:
         epoch, offset = self._past or (None, 0)
-        return ProducerTicket(self.fid, self._username, self._transport, self._options, epoch, offset)
+        return ProducerTicket(
+            self.fid, self._username, self._transport, self._options, epoch, offset, attempt=self._attempt
+        )
 
     async def put(self, events: Sequence[Event]) -> None:
         if not events:
@@ -57,6 +62,8 @@ class QueueProducer:
         answer = await self._deliver(uncertain, len(events), ends, wire)
         if answer.outcome is Outcome.CLOSED:
             raise ExecutionClosed(f"Execution {self.fid} has its end; nothing may follow.", self.fid)
+        if answer.outcome is Outcome.OVERTAKEN:
+            raise AttemptOver(f"A later attempt of {self.fid} has begun; attempt {self._attempt} is over.", self.fid)
         self._past = Position(answer.epoch, answer.offset)
         self._shared = answer.shared
         if answer.outcome is Outcome.LOST:
@@ -83,6 +90,7 @@ class QueueProducer:
                         count,
                         ends,
                         wire,
+                        self._attempt,
                     )
                 )
             except TransportUnavailable as exc:

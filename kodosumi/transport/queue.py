@@ -11,10 +11,9 @@ import itertools
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import NamedTuple
 
 from ..events import Position
+from .answers import Bounds, Outcome, PutAnswer, QueueFigures, ReaderFigures, Taken
 from .commit_log import CommitLog
 from .line import Accepted, Line, Parcel, Reader, Waiter
 from .recollection import Recollection, Trace, Verdict
@@ -29,76 +28,6 @@ HOLD_FEED_S = 20.0
 
 MAX_CLOSED = 10_000
 """Ended executions remembered, so that nothing is put after the end."""
-
-
-class Bounds(NamedTuple):
-    """Where producers begin to wait.
-
-    Attributes:
-        max_events: unacknowledged per execution. max_bytes: unacknowledged in the queue.
-    """
-
-    max_events: int
-    max_bytes: int
-
-
-class Outcome(StrEnum):
-    """What became of a put."""
-
-    TAKEN = "taken"
-    CLOSED = "closed"
-    LOST = "lost"
-    AGAIN = "again"
-
-
-class PutAnswer(NamedTuple):
-    """What a put tells its producer.
-
-    Attributes:
-        epoch: of this queue. offset: of its batch. shared: other producers began after this one.
-    """
-
-    outcome: Outcome
-    epoch: int
-    offset: int = 0
-    shared: bool = False
-
-
-class Taken(NamedTuple):
-    """What a take gives of one execution: parcels as ``(offset, wire, producer, seq)``."""
-
-    fid: str
-    username: str
-    parcels: list[tuple[int, bytes, str, int]]
-
-
-class ReaderFigures(NamedTuple):
-    """What a queue says of one consumer.
-
-    Attributes:
-        id: of the consumer. executions: it reads now. lag_events: of these, unacknowledged.
-        lag_s: age of the oldest of them. acked_at: when it last acknowledged (UTC, seconds since the epoch), or None.
-    """
-
-    id: str
-    executions: int
-    lag_events: int
-    lag_s: float
-    acked_at: float | None
-
-
-class QueueFigures(NamedTuple):
-    """What a queue says of itself.
-
-    Attributes:
-        waiting_events: unacknowledged. oldest_s: age of the oldest of them.
-        waiting_producers: puts that wait for room. readers: living consumers.
-    """
-
-    waiting_events: int
-    oldest_s: float
-    waiting_producers: int
-    readers: list[ReaderFigures]
 
 
 class EventQueue:
@@ -136,6 +65,7 @@ class EventQueue:
         count: int,
         ends: bool,
         wire: bytes,
+        attempt: int | None = None,
     ) -> PutAnswer:
         """Takes a batch, waits for room with it, or says why not.
 
@@ -144,26 +74,34 @@ class EventQueue:
             past: where its last accepted batch lies. shared: as it was told in its last answer.
             uncertain: an earlier try may have reached a queue that died since.
             count: events in the batch. ends: whether the terminal event is among them. wire: the encoded events.
+            attempt: that the producer speaks for; None: none.
         """
         self._withdraw(fid, producer)
         answer = self._known(fid, producer, seq)
         if answer is not None:
             return answer
-        if past is not None and past.epoch == self.epoch:
-            past = None
-        elif past is not None or uncertain:
+        verdict = Verdict.KEPT
+        if past.epoch != self.epoch if past is not None else uncertain:
             verdict = await self._past.verdict(fid, producer, seq, past, shared, HOLD_PUT_S)
-            if verdict is not Verdict.KEPT:
-                return PutAnswer(_OUTCOMES[verdict], self.epoch)
+            if verdict is Verdict.TAKEN:
+                return PutAnswer(Outcome.TAKEN, self.epoch)
             answer = self._known(fid, producer, seq)
             if answer is not None:
                 return answer
+        # Before LOST: whoever hears that ends the execution, which is no longer the business of an earlier attempt.
+        if attempt is not None and verdict is not Verdict.UNDECIDED and self._overtaken(fid, attempt):
+            return PutAnswer(Outcome.OVERTAKEN, self.epoch)
+        if verdict is not Verdict.KEPT:
+            return PutAnswer(_OUTCOMES[verdict], self.epoch)
         line = self._lines.get(fid)
         if line is None:
-            line = self._lines[fid] = Line(fid, username)
+            line = self._lines[fid] = Line(fid, username, attempt=self._past.attempt(fid))
+        if attempt is not None:
+            self._shut_out(line, attempt)
         if not line.waiters and self._fits(line, count):
-            return PutAnswer(Outcome.TAKEN, self.epoch, *self._accept(line, producer, seq, count, ends, wire))
-        return await self._wait_for_room(line, Waiter(producer, seq, count, ends, wire, self._loop.create_future()))
+            return self._accept(line, producer, seq, count, ends, wire)
+        waiter = Waiter(producer, seq, count, ends, wire, attempt, self._loop.create_future())
+        return await self._wait_for_room(line, waiter)
 
     def _known(self, fid: str, producer: str, seq: int) -> PutAnswer | None:
         """The answer for a batch that was taken before, or for an execution that has its end."""
@@ -177,6 +115,25 @@ class EventQueue:
             return PutAnswer(Outcome.TAKEN, self.epoch, accepted.offset, shared)
         return PutAnswer(Outcome.CLOSED, self.epoch) if fid in self._closed else None
 
+    def _overtaken(self, fid: str, attempt: int) -> bool:
+        """Whether a later attempt is known of, be it from before a restart."""
+        line = self._lines.get(fid)
+        return attempt < (line.attempt if line is not None else self._past.attempt(fid))
+
+    def _shut_out(self, line: Line, attempt: int) -> None:
+        """Notes an attempt and refuses what earlier ones wait with: nothing of theirs may come after it."""
+        if attempt <= line.attempt:
+            return
+        line.attempt = attempt
+        late = [waiter for waiter in line.waiters if waiter.attempt is not None and waiter.attempt < attempt]
+        for waiter in late:
+            line.waiters.remove(waiter)
+            if not waiter.granted.done():
+                waiter.granted.set_result(PutAnswer(Outcome.OVERTAKEN, self.epoch))
+        if late:
+            # Those behind them may fit.
+            self._grant(line)
+
     def _withdraw(self, fid: str, producer: str) -> None:
         """Ends an earlier put of a producer that waits here: its caller is gone, or asks again."""
         line = self._lines.get(fid)
@@ -189,7 +146,7 @@ class EventQueue:
         self._stalled[line.fid] = line
         try:
             async with asyncio.timeout(HOLD_PUT_S):
-                granted = await waiter.granted
+                return await waiter.granted
         except (TimeoutError, asyncio.CancelledError):
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
@@ -200,16 +157,13 @@ class EventQueue:
                 # Those behind it may fit.
                 self._grant(line)
                 self._tidy(line)
-        return (
-            PutAnswer(Outcome.CLOSED, self.epoch) if granted is None else PutAnswer(Outcome.TAKEN, self.epoch, *granted)
-        )
 
     def _fits(self, line: Line, count: int) -> bool:
         if self._bytes >= self._bounds.max_bytes:
             return False
         return line.events == 0 or line.events + count <= self._bounds.max_events
 
-    def _accept(self, line: Line, producer: str, seq: int, count: int, ends: bool, wire: bytes) -> tuple[int, bool]:
+    def _accept(self, line: Line, producer: str, seq: int, count: int, ends: bool, wire: bytes) -> PutAnswer:
         offset = next(self._offsets)
         line.add(Parcel(offset, count, wire, ends, producer, seq, self._loop.time()))
         self._bytes += len(wire)
@@ -218,7 +172,7 @@ class EventQueue:
             if len(self._closed) > MAX_CLOSED:
                 self._closed.popitem(last=False)
         self._offer(line)
-        return offset, line.shared_by(producer)
+        return PutAnswer(Outcome.TAKEN, self.epoch, offset, line.shared_by(producer))
 
     def _grant(self, line: Line) -> None:
         """Accepts a line's waiting puts as far as there's room; refuses them after its end."""
@@ -227,7 +181,7 @@ class EventQueue:
             if waiter.granted.done():
                 continue
             if line.closed:
-                waiter.granted.set_result(None)
+                waiter.granted.set_result(PutAnswer(Outcome.CLOSED, self.epoch))
                 continue
             accepted = self._accept(line, waiter.producer, waiter.seq, waiter.count, waiter.ends, waiter.wire)
             waiter.granted.set_result(accepted)
@@ -277,6 +231,11 @@ class EventQueue:
         """Takes in what a consumer remembers of this queue's predecessor; returns the epoch."""
         self._heard(consumer)
         self._past.tell(consumer, traces)
+        for fid, trace in traces.items():
+            line = self._lines.get(fid)
+            if line is not None:
+                self._shut_out(line, trace.attempt)
+                self._tidy(line)
         return self.epoch
 
     def ack(self, consumer: str, positions: Sequence[tuple[str, int, int]]) -> None:
@@ -370,7 +329,7 @@ class EventQueue:
             line.held.append(line.waiting.popleft())
             left -= parcel.events
             if line.fid not in taken:
-                taken[line.fid] = Taken(line.fid, line.username, [])
+                taken[line.fid] = Taken(line.fid, line.username, [], line.attempt)
             taken[line.fid].parcels.append((parcel.offset, parcel.wire, parcel.producer, parcel.seq))
             if line.waiting:
                 reader.ready[line.fid] = line
@@ -430,4 +389,4 @@ class EventQueue:
         return max((self._loop.time() - parcel.accepted_at for parcel in oldest if parcel is not None), default=0.0)
 
 
-_OUTCOMES = {Verdict.TAKEN: Outcome.TAKEN, Verdict.LOST: Outcome.LOST, Verdict.UNDECIDED: Outcome.AGAIN}
+_OUTCOMES = {Verdict.LOST: Outcome.LOST, Verdict.UNDECIDED: Outcome.AGAIN}

@@ -8,12 +8,12 @@ from typing import Any, Self
 
 from ..error import TransportUnavailable
 from ..events import Position
+from .answers import QueueFigures, ReaderFigures
 from .base import CommitFeed, ConsumerStatus, EventConsumer, EventProducer, ProducerTicket, TransportStatus
 from .consumer import QueueConsumer
 from .feed import QueueFeed
 from .link import QueueLinks
 from .producer import QueueProducer
-from .queue import QueueFigures, ReaderFigures
 
 STATUS_TIMEOUT_S = 5.0
 
@@ -37,12 +37,14 @@ class QueuedTransport:
         """As a ticket says."""
         return cls(**options)
 
-    def producer(self, fid: str, username: str) -> EventProducer:
-        return QueueProducer(self._links, fid, username, self.name, self._options)
+    def producer(self, fid: str, username: str, attempt: int | None = None) -> EventProducer:
+        return QueueProducer(self._links, fid, username, self.name, self._options, attempt=attempt)
 
     def producer_from(self, ticket: ProducerTicket) -> EventProducer:
         past = None if ticket.epoch is None else Position(ticket.epoch, ticket.offset)
-        return QueueProducer(self._links, ticket.fid, ticket.username, self.name, self._options, past)
+        return QueueProducer(
+            self._links, ticket.fid, ticket.username, self.name, self._options, past, attempt=ticket.attempt
+        )
 
     def consumer(self) -> EventConsumer:
         return QueueConsumer(self._links)

@@ -14,8 +14,8 @@ from ray.exceptions import RayActorError, RayError
 from .. import cluster
 from ..config import Settings, process_settings
 from ..error import ClusterError, TransportUnavailable
+from .answers import Bounds
 from .link import QueueLink
-from .queue import Bounds
 from .queued import QueuedTransport
 from .ray_queue import agreed_count, get_or_make
 

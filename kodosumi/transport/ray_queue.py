@@ -9,7 +9,8 @@ import ray
 
 from .. import cluster
 from ..events import Position
-from .queue import Bounds, EventQueue, PutAnswer, QueueFigures, Taken
+from .answers import Bounds, PutAnswer, QueueFigures, Taken
+from .queue import EventQueue
 from .recollection import Trace
 
 CALLS_AT_ONCE = 100_000

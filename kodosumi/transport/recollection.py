@@ -30,11 +30,13 @@ class Trace:
     Attributes:
         acked: up to where it was committed. held: up to where it was taken.
         producers: by producer id the last batch taken: its number and position.
+        attempt: the highest that is known to have put something, 0 when none has.
     """
 
     acked: Position = NOWHERE
     held: Position = NOWHERE
     producers: OrderedDict[str, tuple[int, Position]] = field(default_factory=OrderedDict)
+    attempt: int = 0
 
 
 class Memory:
@@ -43,10 +45,12 @@ class Memory:
     def __init__(self) -> None:
         self.traces: OrderedDict[str, Trace] = OrderedDict()
 
-    def taken(self, fid: str, position: Position, producer: str, seq: int) -> None:
-        """Notes a batch that was taken."""
+    def taken(self, fid: str, position: Position, producer: str, seq: int, attempt: int = 0) -> None:
+        """Notes a batch that was taken, and the highest attempt known by then."""
         trace = self._trace(fid)
         trace.held = max(trace.held, position)
+        if attempt > trace.attempt:
+            trace.attempt = attempt
         trace.producers[producer] = (seq, position)
         if len(trace.producers) > MAX_PRODUCERS:
             trace.producers.popitem(last=False)
@@ -92,6 +96,8 @@ class Recollection:
         """Takes in what a consumer remembers."""
         for fid, trace in traces.items():
             known = self._traces.get(fid)
+            if known is not None:
+                trace.attempt = known[1].attempt = max(trace.attempt, known[1].attempt)
             if known is None or max(trace.acked, trace.held) >= max(known[1].acked, known[1].held):
                 if known is not None:
                     trace.acked = max(trace.acked, known[1].acked)
@@ -106,6 +112,11 @@ class Recollection:
         _, trace = self._traces.setdefault(fid, ("", Trace()))
         trace.acked = max(trace.acked, position)
         self.stir()
+
+    def attempt(self, fid: str) -> int:
+        """The highest attempt that a consumer has heard of, 0 when none has."""
+        known = self._traces.get(fid)
+        return known[1].attempt if known is not None else 0
 
     def stir(self) -> None:
         """Has waiting verdicts look again."""

@@ -17,6 +17,7 @@ class Entry(NamedTuple):
     Attributes:
         position: its id. events: how many are in it. wire: them, encoded.
         producer: who put it. seq: that producer's number for it. size: bytes of its execution up to it.
+        attempt: that the producer speaks for, 0: none.
     """
 
     position: Position
@@ -25,6 +26,7 @@ class Entry(NamedTuple):
     producer: str
     seq: int
     size: int
+    attempt: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +66,7 @@ class Holding:
                 values[b"p"].decode(),
                 int(values[b"s"]),
                 int(values[b"b"]),
+                int(values.get(b"a", 0)),
             )
             found.append(entry)
             self.last = position

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...error import ExecutionClosed, PayloadTooLarge, TransportLost
+from ...error import AttemptOver, ExecutionClosed, PayloadTooLarge, TransportLost
 from ...events import Event, EventKind, Position, encode_events
 from ..base import ProducerTicket
 from ..link import Patience
@@ -58,6 +58,7 @@ class RedisStreamProducer:
     Args:
         options: for tickets.
         past: incarnation and place of the execution's last batch known to be accepted; None when it begins here.
+        attempt: of the execution, that it speaks for; None: none.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class RedisStreamProducer:
         username: str,
         options: Mapping[str, Any],
         past: Position | None = None,
+        attempt: int | None = None,
     ) -> None:
         self.fid = fid
         self._connection, self._names, self._bounds = connection, names, bounds
         self._username = username
         self._options = options
         self._past = past
+        self._attempt = attempt
         self._shared = False
         self._id = uuid.uuid4().hex
         self._seq = 0
@@ -91,7 +94,7 @@ class RedisStreamProducer:
     @property
     def ticket(self) -> ProducerTicket:
         epoch, offset = self._past or (None, 0)
-        return ProducerTicket(self.fid, self._username, "redis", self._options, epoch, offset)
+        return ProducerTicket(self.fid, self._username, "redis", self._options, epoch, offset, attempt=self._attempt)
 
     async def put(self, events: Sequence[Event]) -> None:
         if not events:
@@ -180,6 +183,7 @@ class _Delivery:
             of._bounds.max_events,
             of._bounds.max_bytes,
             WAITER_KEPT_MS,
+            "" if of._attempt is None else of._attempt,
         )
         return answer
 
@@ -188,6 +192,9 @@ class _Delivery:
         if answer[0] == b"closed":
             of._in_doubt = None
             raise ExecutionClosed(f"Execution {of.fid} has its end; nothing may follow.", of.fid)
+        if answer[0] == b"overtaken":
+            of._in_doubt = None
+            raise AttemptOver(f"A later attempt of {of.fid} has begun; attempt {of._attempt} is over.", of.fid)
         if answer[0] == b"lost":
             self._lose()
         _, epoch, offset, shared, holder, again = answer

@@ -28,6 +28,8 @@ class Verdict(StrEnum):
 def told(consumer: str, trace: Trace) -> list[str]:
     """A consumer's word on one execution, as fields and values."""
     fields = ["by", consumer, "acked", _text(trace.acked), "held", _text(trace.held)]
+    if trace.attempt:
+        fields += ["attempt", str(trace.attempt)]
     for producer, (seq, position) in trace.producers.items():
         fields += [f"p:{producer}", f"{seq} {_text(position)}"]
     return fields

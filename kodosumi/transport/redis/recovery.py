@@ -32,7 +32,7 @@ class Witness:
     def taken(self, holding: Holding, entry: Entry) -> None:
         """Notes what was read."""
         place = Position(holding.epoch, entry.position.offset)
-        self._memory.taken(holding.fid, place, entry.producer, entry.seq)
+        self._memory.taken(holding.fid, place, entry.producer, entry.seq, entry.attempt)
 
     def stored(self, fid: str, position: Position) -> None:
         """Notes what is stored, whether or not Redis hears of it."""

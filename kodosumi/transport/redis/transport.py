@@ -72,13 +72,22 @@ class RedisTransport:
         """As a ticket says."""
         return cls(**options)
 
-    def producer(self, fid: str, username: str) -> EventProducer:
-        return RedisStreamProducer(self._connection, self._names, self._bounds, fid, username, self._options)
+    def producer(self, fid: str, username: str, attempt: int | None = None) -> EventProducer:
+        return RedisStreamProducer(
+            self._connection, self._names, self._bounds, fid, username, self._options, attempt=attempt
+        )
 
     def producer_from(self, ticket: ProducerTicket) -> EventProducer:
         past = None if ticket.epoch is None else Position(ticket.epoch, ticket.offset)
         return RedisStreamProducer(
-            self._connection, self._names, self._bounds, ticket.fid, ticket.username, self._options, past
+            self._connection,
+            self._names,
+            self._bounds,
+            ticket.fid,
+            ticket.username,
+            self._options,
+            past,
+            ticket.attempt,
         )
 
     def consumer(self) -> EventConsumer:

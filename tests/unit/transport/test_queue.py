@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from kodosumi.events import Position
 from kodosumi.transport import commit_log, queue
+from kodosumi.transport.answers import Bounds, Outcome, PutAnswer
 from kodosumi.transport.commit_log import CommitLog
-from kodosumi.transport.queue import Bounds, EventQueue, Outcome, PutAnswer
+from kodosumi.transport.queue import EventQueue
 
 ROOMY = Bounds(max_events=1000, max_bytes=1_000_000)
 
@@ -47,7 +48,7 @@ async def _walk(steps: list[tuple[str, str, str]]) -> None:
 
     async def take(consumer: str, max_events: int) -> None:
         _, taken = await made.take(consumer, 0, max_events, 0.0)
-        for fid, _, parcels in taken or []:
+        for fid, _, parcels, _ in taken or []:
             other = held["two" if consumer == "one" else "one"]
             assert fid not in other, "two readers at once"
             mine = held[consumer].setdefault(fid, [])
@@ -90,7 +91,7 @@ async def test_nothing_is_kept_of_executions_that_are_over(monkeypatch: pytest.M
         await put(made, f"f{number}", 1)
         await put(made, f"f{number}", 2, ends=True)
         _, taken = await made.take("c", 0, 10, 0.0)
-        made.ack("c", [(fid, made.epoch, parcels[-1][0]) for fid, _, parcels in taken or []])
+        made.ack("c", [(fid, made.epoch, parcels[-1][0]) for fid, _, parcels, _ in taken or []])
     [reader] = made._readers.values()
 
     assert (made._lines, made._stalled, made._unclaimed, reader.lines, reader.ready) == ({}, {}, {}, {}, {})

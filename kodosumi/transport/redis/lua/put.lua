@@ -7,6 +7,7 @@ local past_epoch, past_offset = ARGV[9], number(ARGV[10])
 local uncertain, settled = ARGV[11] == '1', ARGV[12] == '1'
 local count, ends, wire = tonumber(ARGV[13]), ARGV[14] == '1', ARGV[15]
 local max_events, max_bytes, patience_ms = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
+local attempt = tonumber(ARGV[19])
 
 local over = redis.call('GET', closed)
 if over then
@@ -18,7 +19,7 @@ if over then
 end
 
 local found = redis.call('HMGET', state, 'epoch', 'last', 'acked', 'closed', 'holder', 'rung', 'newest', 'waiters',
-  'size', 'ms', 'assigned', 'reborn')
+  'size', 'ms', 'assigned', 'reborn', 'attempt')
 local epoch, last, acked, newest = found[1], number(found[2]), number(found[3]), found[7]
 local ms, micros = clock()
 
@@ -34,9 +35,25 @@ if found[4] then
   return { 'closed' }
 end
 
+-- Nothing of an earlier attempt comes after a later one. A put in doubt is told so once it's clear that it isn't in.
+local overtaken = false
+if attempt then
+  local latest = math.max(number(found[13]), number(redis.call('HGET', recall, 'attempt')))
+  overtaken = attempt < latest
+  if overtaken and epoch and latest > number(found[13]) then
+    redis.call('HSET', state, 'attempt', int(latest))
+  end
+  if overtaken and not uncertain then
+    return { 'overtaken' }
+  end
+end
+
 -- What this producer, or somebody before it, had put is not here: only consumers may know what became of it.
 if not settled and ((past_epoch ~= '' and past_epoch ~= epoch) or (uncertain and not epoch)) then
   return { 'unknown', redis.call('HGETALL', recall) }
+end
+if overtaken then
+  return { 'overtaken' }
 end
 if epoch and past_epoch == epoch and past_offset > last then
   -- The server came back with an older state than it had answered for.
@@ -44,24 +61,30 @@ if epoch and past_epoch == epoch and past_offset > last then
   return { 'lost' }
 end
 
--- Who waits for room is let in in order; who has not asked for a while no longer waits.
+-- Who waits for room is let in in order; who has not asked for a while no longer waits, and no earlier attempt.
 local line, place = {}, nil
 if found[8] then
   for _, one in ipairs(cjson.decode(found[8])) do
     if one[1] == producer then
-      line[#line + 1] = { producer, ms }
+      line[#line + 1] = one
+      one[2] = ms
       place = #line
+    elseif attempt and one[3] and one[3] < attempt then
+      wake(room .. one[1])
     elseif one[2] + patience_ms > ms then
       line[#line + 1] = one
     end
   end
+end
+if attempt and epoch and attempt > number(found[13]) then
+  redis.call('HSET', state, 'attempt', int(attempt))
 end
 local stalled = number(redis.call('GET', bytes)) >= max_bytes
 local fits = last == acked or last - acked + count <= max_events
 if stalled or not fits or (#line > 0 and line[1][1] ~= producer) then
   if epoch then
     if not place then
-      line[#line + 1] = { producer, ms }
+      line[#line + 1] = { producer, ms, attempt }
     end
     redis.call('HSET', state, 'waiters', cjson.encode(line))
   end
@@ -75,6 +98,9 @@ end
 if not epoch then
   epoch = int(math.max(ms, number(past_epoch) + 1))
   redis.call('HSET', state, 'epoch', epoch, 'user', user)
+  if attempt then
+    redis.call('HSET', state, 'attempt', int(attempt))
+  end
   if past_epoch ~= '' then
     redis.call('HSET', state, 'reborn', '1')
   end
@@ -83,7 +109,12 @@ end
 local offset = last + count
 local at = math.max(ms, number(found[10]), tonumber(epoch))
 local size = number(found[9]) + #wire
-redis.call('XADD', stream, int(at) .. '-' .. int(offset), 'e', wire, 'p', producer, 's', ARGV[8], 'b', int(size))
+local id = int(at) .. '-' .. int(offset)
+if attempt then
+  redis.call('XADD', stream, id, 'e', wire, 'p', producer, 's', ARGV[8], 'b', int(size), 'a', int(attempt))
+else
+  redis.call('XADD', stream, id, 'e', wire, 'p', producer, 's', ARGV[8], 'b', int(size))
+end
 redis.call('HSET', state, 'last', int(offset), 'size', int(size), 'ms', int(at))
 redis.call('INCRBY', bytes, #wire)
 if last == acked then
@@ -114,7 +145,7 @@ if ends then
   redis.call('HSET', state, 'closed', producer .. ' ' .. ARGV[8])
 end
 
-if #line > 0 then
+if found[8] then
   table.remove(line, 1)
   if #line > 0 then
     redis.call('HSET', state, 'waiters', cjson.encode(line))
