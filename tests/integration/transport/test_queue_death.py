@@ -9,9 +9,10 @@ import signal
 import pytest
 import ray
 
-from kodosumi.error import TransportLost, TransportUnavailable
+from kodosumi.error import AttemptOver, TransportLost, TransportUnavailable
 from kodosumi.events import encode_events, new_fid
 from kodosumi.transport import EventProducer, Transport, transport_from
+from kodosumi.transport.ending import put_end
 from tests.conditions import until
 from tests.transport_contract import OWNER, MakeTransport, ack_all, line, lines, take_until, texts
 
@@ -90,6 +91,35 @@ async def test_what_a_consumer_held_is_lost_when_it_dies_too(make: MakeTransport
 
     with pytest.raises(TransportLost):
         await producer.put([line(2)])
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "lost"])
+async def test_an_earlier_attempt_stays_shut_out_after_the_death_of_the_queue(
+    make: MakeTransport, stored: bool
+) -> None:
+    transport = await make()
+    fid = new_fid()
+    first, second = transport.producer(fid, OWNER, 1), transport.producer(fid, OWNER, 2)
+    consumer = transport.consumer()
+    await first.put([line(1)])
+    await second.put([line(2)])
+    taken = await take_until(consumer, 2)
+    if stored:
+        await ack_all(consumer, taken)
+
+    await kill_queue(transport)
+    await consumer.take(1, 0.0)
+    if not stored:
+        await consumer.close()
+
+    with pytest.raises(AttemptOver):
+        await first.put([line("late")])
+    assert not await put_end(first, "lost")
+    if stored:
+        await second.put([line(3)])
+        assert texts(await take_until(consumer, 1)) == ["3"]
+    else:
+        assert await put_end(second, "lost")
 
 
 async def test_a_batch_that_was_committed_but_never_answered_for_is_not_taken_again(make: MakeTransport) -> None:

@@ -12,9 +12,10 @@ from uuid import uuid4
 
 import pytest
 
-from kodosumi.error import TransportLost, TransportUnavailable
+from kodosumi.error import AttemptOver, TransportLost, TransportUnavailable
 from kodosumi.events import encode_events, new_fid
 from kodosumi.transport import Delivery, EventConsumer, EventProducer, transport_from
+from kodosumi.transport.ending import put_end
 from kodosumi.transport.redis import RedisTransport, connection, lease, scripts
 from kodosumi.transport.redis import producer as producer_module
 from tests.conditions import until
@@ -262,6 +263,40 @@ async def test_what_a_consumer_held_is_lost_when_it_dies_too(
 
     with pytest.raises(TransportLost):
         await made.put([line(2)])
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "lost"])
+async def test_an_earlier_attempt_stays_shut_out_when_the_server_lost_its_memory(
+    own_server: Callable[..., RedisServer], connect: Connect, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    monkeypatch.setattr(producer_module, "RECALL_S", 2.0)
+    server = own_server()
+    transport = connect(server)
+    fid = new_fid()
+    first, second = transport.producer(fid, OWNER, 1), transport.producer(fid, OWNER, 2)
+    consumer = transport.consumer()
+    await first.put([line(1)])
+    await second.put([line(2)])
+    taken = await take_until(consumer, 2)
+    if stored:
+        await ack_all(consumer, taken)
+
+    server.restart()
+    taking = asyncio.create_task(consumer.take(10, 60.0))
+    await until(lambda: any("recall" in key for key in server.keys(transport._options["prefix"])))
+    if not stored:
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        await consumer.close()
+
+    with pytest.raises(AttemptOver):
+        await first.put([line("late")])
+    assert not await put_end(first, "lost")
+    if stored:
+        await second.put([line(3)])
+        assert texts(await taking) == ["3"]
+    else:
+        assert await put_end(second, "lost")
 
 
 async def test_a_batch_that_was_committed_but_never_answered_for_is_not_taken_again(

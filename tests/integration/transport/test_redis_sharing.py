@@ -142,9 +142,9 @@ async def test_an_ended_execution_leaves_nothing_and_a_thousand_leave_no_key_tha
     spoolers = [store.spool(transport.consumer()) for _ in range(2)]
 
     async def run() -> None:
-        producer = transport.producer(new_fid(), OWNER)
-        await producer.put(lines(1, 3))
-        await producer.put([line(4), END])
+        fid = new_fid()
+        await transport.producer(fid, OWNER, 1).put(lines(1, 3))
+        await transport.producer(fid, OWNER, 2).put([line(4), END])
 
     for _ in range(20):
         await asyncio.gather(*(run() for _ in range(50)))

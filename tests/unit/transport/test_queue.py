@@ -10,18 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kodosumi.events import Position
-from kodosumi.transport import commit_log, queue
+from kodosumi.transport import commit_log, queue, recollection
 from kodosumi.transport.answers import Bounds, Outcome, PutAnswer
 from kodosumi.transport.commit_log import CommitLog
 from kodosumi.transport.queue import EventQueue
+from kodosumi.transport.recollection import Memory
 
 ROOMY = Bounds(max_events=1000, max_bytes=1_000_000)
 
 
 async def put(
-    made: EventQueue, fid: str, seq: int, *, producer: str = "p", count: int = 1, ends: bool = False, wire: bytes = b"x"
+    made: EventQueue,
+    fid: str,
+    seq: int,
+    *,
+    producer: str = "p",
+    count: int = 1,
+    ends: bool = False,
+    wire: bytes = b"x",
+    past: Position | None = None,
+    attempt: int | None = None,
 ) -> PutAnswer:
-    return await made.put(fid, "owner", producer, seq, None, False, False, count, ends, wire)
+    return await made.put(fid, "owner", producer, seq, past, False, False, count, ends, wire, attempt)
 
 
 STEPS = st.lists(
@@ -81,6 +91,45 @@ async def _walk(steps: list[tuple[str, str, str]]) -> None:
     await take("one", 10_000)
     for fid, offsets in accepted.items():
         assert held["one"].get(fid, []) == [offset for offset in offsets if offset > acked[fid]]
+
+
+@given(st.lists(st.sampled_from([None, 1, 2, 3, "ack"]), max_size=40))
+@settings(deadline=None)
+def test_attempts_follow_one_another_in_whatever_order_their_puts_come(steps: list[int | str | None]) -> None:
+    asyncio.run(_race(steps))
+
+
+async def _race(steps: list[int | str | None]) -> None:
+    made = EventQueue(Bounds(max_events=2, max_bytes=1000))
+    putting: list[tuple[int | None, asyncio.Task[PutAnswer]]] = []
+    given: list[int] = []
+
+    async def store() -> None:
+        _, taken = await made.take("c", 0, 1000, 0.0)
+        for fid, _, parcels, _ in taken or []:
+            given.extend(offset for offset, *_ in parcels)
+            made.ack("c", [(fid, made.epoch, given[-1])])
+        await asyncio.sleep(0)
+
+    for number, attempt in enumerate(steps):
+        if isinstance(attempt, str):
+            await store()
+            continue
+        task = asyncio.create_task(put(made, "f", 1, producer=f"p{number}", attempt=attempt))
+        putting.append((attempt, task))
+        await asyncio.sleep(0)
+    while not all(task.done() for _, task in putting):
+        await store()
+    await store()
+
+    taken = {task.result().offset: attempt for attempt, task in putting if task.result().outcome is Outcome.TAKEN}
+    assert given == sorted(taken)
+    told = [attempt for offset in given if (attempt := taken[offset]) is not None]
+    assert told == sorted(told), "something of an earlier attempt after a later one"
+    refused = [attempt for attempt, task in putting if task.result().outcome is Outcome.OVERTAKEN]
+    assert len(taken) + len(refused) == len(putting)
+    assert None not in refused and max(told, default=None) not in refused
+    assert made.status().waiting_producers == 0 and not made._stalled
 
 
 async def test_nothing_is_kept_of_executions_that_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +211,43 @@ async def test_a_position_in_the_running_queue_is_no_cause_for_a_verdict() -> No
     answer = await made.put("f", "owner", "p", 1, Position(made.epoch, 7), True, True, 1, False, b"x")
 
     assert answer.outcome is Outcome.TAKEN
+
+
+def heard_of_attempt(attempt: int, epoch: int) -> Memory:
+    memory = Memory()
+    memory.taken("f", Position(epoch, 2), "q", 1, attempt)
+    return memory
+
+
+async def test_an_attempt_of_before_a_restart_shuts_out_earlier_ones_as_soon_as_a_consumer_tells_of_it() -> None:
+    made = EventQueue(Bounds(max_events=1, max_bytes=1000))
+    await put(made, "f", 1, producer="other")
+    late = asyncio.create_task(put(made, "f", 1, attempt=1))
+    await asyncio.sleep(0)
+
+    made.tell("c", heard_of_attempt(2, made.epoch - 1).traces)
+
+    assert (await late).outcome is Outcome.OVERTAKEN
+    assert (await put(made, "f", 2, attempt=1)).outcome is Outcome.OVERTAKEN
+    made.ack("c", [("f", made.epoch, 1)])
+    assert (await put(made, "f", 1, producer="q", attempt=2)).outcome is Outcome.TAKEN
+    _, taken = await made.take("c", made.epoch, 10, 0.0)
+    assert [one.attempt for one in taken or []] == [2]
+
+
+async def test_an_earlier_attempt_is_not_told_of_a_loss_that_is_none_of_its_business(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recollection, "RECALL_S", 0.0)
+    made = EventQueue(ROOMY)
+    lost = Position(made.epoch - 1, 1)
+    assert (await put(made, "f", 2, past=lost, attempt=1)).outcome is Outcome.LOST
+
+    made.tell("c", heard_of_attempt(2, made.epoch - 1).traces)
+    await made.put("f", "owner", "q", 2, None, False, False, 1, False, b"x", 2)
+
+    assert (await put(made, "f", 2, past=lost, attempt=1)).outcome is Outcome.OVERTAKEN
+    assert (await put(made, "f", 2, past=lost, attempt=2)).outcome is Outcome.LOST
 
 
 async def test_a_feed_that_slept_through_too_much_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

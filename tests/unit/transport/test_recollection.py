@@ -92,6 +92,21 @@ async def test_a_first_batch_is_taken_as_soon_as_a_consumer_has_told() -> None:
     assert await verdict(past, last=None) is Verdict.KEPT
 
 
+async def test_the_latest_attempt_is_known_whoever_tells_of_it_and_in_whatever_order() -> None:
+    past = Recollection(lambda _: True)
+    assert past.attempt("f") == 0
+    late, early = Memory(), Memory()
+    late.taken("f", Position(1, 5), "p", 1, 2)
+    late.taken("f", Position(1, 6), "p", 2)
+    early.taken("f", Position(1, 9), "q", 1, 1)
+
+    past.tell("a", late.traces)
+    past.tell("b", early.traces)
+    past.acked("f", Position(1, 9))
+
+    assert past.attempt("f") == 2
+
+
 async def test_others_may_have_put_more_than_anyone_can_tell_of() -> None:
     past = Recollection(lambda _: True)
     past.tell("c", remembering(acked=LAST).traces)
