@@ -50,21 +50,24 @@ def commands() -> str:
         "",
         "`koco` is the one command; `koco COMMAND --help` shows the same as this page.",
     ]
-    root: Any = typer.main.get_command(app)
-    for name, command in root.commands.items():
-        lines += [
-            "",
-            f"## koco {name}",
-            "",
-            " ".join(str(command.help).split()),
-            "",
-            "| option | meaning |",
-            "|---|---|",
-        ]
+    for name, command in every_command(typer.main.get_command(app)):
+        lines += ["", f"## {name}", "", " ".join(str(command.help).split())]
+        if command.params:
+            lines += ["", "| option | meaning |", "|---|---|"]
         for parameter in command.params:
-            names = ", ".join(f"`{text}`" for text in [*parameter.opts, *parameter.secondary_opts])
-            lines.append(f"| {names} | {_cell(parameter.help)} |")
+            argument = parameter.param_type_name == "argument"
+            names = [parameter.metavar] if argument else [*parameter.opts, *parameter.secondary_opts]
+            lines.append(f"| {', '.join(f'`{text}`' for text in names)} | {_cell(parameter.help)} |")
     return "\n".join(lines) + "\n"
+
+
+def every_command(group: Any, name: str = "koco") -> Iterator[tuple[str, Any]]:
+    """Each command with its whole name; those of a group follow it."""
+    for part, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, f"{name} {part}")
+        else:
+            yield f"{name} {part}", command
 
 
 def routes() -> str:

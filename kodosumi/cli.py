@@ -162,6 +162,36 @@ def database(
         databases.show(settings)
 
 
+run = typer.Typer(help="Steer a run that lives, in the name of the system's user.", no_args_is_help=True)
+app.add_typer(run, name="run")
+
+RunId = Annotated[str, typer.Argument(metavar="FID", help="The execution's id.")]
+
+
+@run.command()
+def pause(fid: RunId) -> None:
+    """Have a run wait at its next tracer call until it is resumed."""
+    _steer("pause", fid)
+
+
+@run.command()
+def resume(fid: RunId) -> None:
+    """Let a paused run go on."""
+    _steer("resume", fid)
+
+
+@run.command()
+def cancel(fid: RunId) -> None:
+    """End a run: its code gets five seconds to clean up. What it told so far is kept."""
+    _steer("cancel", fid)
+
+
+def _steer(action: str, fid: str) -> None:
+    from .start.steering import Action, steer
+
+    typer.echo(asyncio.run(steer(load_settings(), Action(action), fid)))
+
+
 def main() -> None:
     """Entry point of ``koco``: errors of ours are one plain line, no traceback."""
     try:

@@ -114,11 +114,103 @@ async def test_a_running_execution_is_stopped_and_deleted_by_keyboard(scene: Sce
     await expect(page.locator("#run-state")).to_have_text("running")
     await page.locator("#run-delete").focus()
     await page.keyboard.press("Enter")
-    await expect(page.locator("#delete-text")).to_contain_text("stopped")
+    await expect(page.locator("#dialog-text")).to_contain_text("stopped")
     await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/admin/timeline/view")
     assert scene.mode.cancelled == [(fid, "alice")] and (await scene.store.execution(fid)).archived
+
+
+async def test_a_run_is_paused_and_resumed_and_its_buttons_follow_its_state(scene: Scene, page: Page) -> None:
+    fid = await scene.begun()
+    await page.goto(f"/admin/status/view/{fid}")
+    state, button = page.locator("#run-state"), page.locator("#run-pause")
+    await expect(button).to_have_text("Pause")
+    scene.mode.held.clear()
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await expect(button).to_have_text("Pausing …")
+    scene.mode.held.set()
+    await expect(state).to_have_text("paused")
+    await expect(button).to_have_text("Resume")
+    await expect(page.locator("#run-paused")).to_be_visible()
+    await expect(button).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(state).to_have_text("running")
+    await expect(button).to_have_text("Pause")
+    await expect(page.locator("#run-paused")).to_be_hidden()
+    assert scene.mode.steered == [("pause", fid, "alice"), ("resume", fid, "alice")]
+
+    # somebody else does it
+    await scene.commit(fid, ("status", "paused"))
+    await expect(button).to_have_text("Resume")
+    await scene.commit(fid, ("status", "running"), ("final", "null"), ("status", "finished"))
+    await expect(button).to_be_hidden()
+    await expect(page.locator("#run-cancel")).to_be_hidden()
+    await expect(page.locator("#run-delete")).to_be_visible()
+
+
+async def test_a_paused_run_with_a_question_shows_both(scene: Scene, page: Page) -> None:
+    fid = await scene.begun()
+    await scene.commit(fid, ("lock", json.dumps({"dict": {"lid": "a", "name": "approve"}})), ("status", "paused"))
+    await page.goto(f"/admin/status/view/{fid}")
+    await expect(page.locator("#run-state")).to_have_text("paused")
+    await expect(page.locator("#run-locks")).to_contain_text("approve")
+    await page.goto("/admin/timeline/view")
+    await expect(page.locator("#timeline .badge")).to_have_text("paused")
+    await page.goto(f"/admin/status/view/{fid}")
+    await page.locator("#run-pause").click()
+    await expect(page.locator("#run-state")).to_have_text("awaiting")
+    await expect(page.locator("#run-pause")).to_have_text("Pause")
+
+
+async def test_a_run_is_cancelled_after_a_question_and_what_it_told_stays(scene: Scene, page: Page) -> None:
+    fid = await scene.begun()
+    await page.goto(f"/admin/status/view/{fid}")
+    await page.locator("#run-cancel").click()
+    await page.locator("#dialog-keep").click()
+    await expect(page.locator("#run-dialog")).to_be_hidden()
+    await page.locator("#run-cancel").click()
+    await page.locator("#dialog-confirm").click()
+    await expect(page.locator("#run-state")).to_have_text("error")
+    await expect(page.locator("#run-dialog")).to_be_hidden()
+    await expect(page.locator("article.error")).to_contain_text("killed by alice")
+    assert scene.mode.steered == [("cancel", fid, "alice")]
+
+
+async def test_what_cannot_be_done_to_a_run_says_why(scene: Scene, page: Page) -> None:
+    fid = await scene.begun()
+    await page.goto(f"/admin/status/view/{fid}")
+    scene.mode.away = True
+    await page.locator("#run-pause").click()
+    await expect(page.locator("#run-problem")).to_contain_text("Ray cannot be reached")
+    await expect(page.locator("#run-pause")).to_have_text("Pause")
+    await page.locator("#run-cancel").click()
+    await page.locator("#dialog-confirm").click()
+    await expect(page.locator("#dialog-error")).to_contain_text("Ray cannot be reached")
+    await scene.commit(fid, ("final", "null"), ("status", "finished"))
+    await expect(page.locator("#run-dialog")).to_be_hidden()
+    await expect(page.locator("#run-problem")).to_be_hidden()
+
+
+async def test_attempts_are_told_with_a_long_reason_folded(scene: Scene, page: Page) -> None:
+    fid = await scene.begun()
+    traceback = f'Traceback (most recent call last):\n  File "x.py", line 1, in run\n    work()\nValueError: {EVIL}'
+    for number, reason in ((2, "its process was lost"), (3, traceback)):
+        payload = json.dumps({"dict": {"number": number, "reason": reason}})
+        await scene.commit(fid, ("stdout", "at work"), ("attempt", payload), ("status", "running"))
+    await scene.commit(fid, ("attempt", "no JSON"), ("attempt", json.dumps({"dict": {"number": EVIL}})))
+    await page.goto(f"/admin/status/view/{fid}")
+    told = page.locator("article.attempt")
+    await expect(told).to_have_count(4)
+    await expect(told.nth(0)).to_have_text("Attempt 2: its process was lost")
+    await expect(told.nth(1).locator("p")).to_have_text(f"Attempt 3: ValueError: {EVIL}")
+    await expect(told.nth(1).locator("pre")).to_be_hidden()
+    await told.nth(1).locator("summary").click()
+    await expect(told.nth(1).locator("pre")).to_contain_text('File "x.py", line 1')
+    await page.get_by_role("tab", name="I/O").click()
+    await expect(page.locator("#stdio-list > .attempt").first).to_have_text("Attempt 2: its process was lost")
+    assert await page.locator("[onerror]").count() == 0
 
 
 async def test_the_timeline_scrolls_searches_and_stays_up_to_date(scene: Scene, page: Page) -> None:

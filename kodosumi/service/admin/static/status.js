@@ -7,13 +7,15 @@
   const byId = (id) => document.getElementById(id);
   const MAX_NODES = 4000;
   const MAX_PAYLOAD = 4000;
+  const MAX_REASON = 200;
   const TERMINAL = ["finished", "error"];
   const OUTPUT = ["stdout", "stderr"];
   const RESULTS = ["action", "result", "final"];
   const KINDS = ["status", "inputs", "meta", "agent", "upload", "debug", "stdout", "stderr",
-    "result", "action", "final", "error", "lock", "lease"];
+    "result", "action", "final", "error", "lock", "lease", "attempt"];
 
   const run = { state: "starting", started: null, ended: null };
+  const steering = new RunSteering(fid); // steering.js
   const locks = new RunLocks(fid, () => showState()); // locks.js
 
   const element = (tag, className, text) => {
@@ -82,14 +84,15 @@
   // facts
 
   function showState() {
-    const shown = locks.open.length && !TERMINAL.includes(run.state) ? "awaiting" : run.state;
+    const final = TERMINAL.includes(run.state);
+    const shown = locks.open.length && !final && run.state !== "paused" ? "awaiting" : run.state;
     const badge = byId("run-state");
     badge.textContent = shown;
     badge.dataset.state = shown;
     badge.className = `badge state-${shown} ${shown}`;
-    const final = TERMINAL.includes(run.state);
     byId("run-print").hidden = byId("run-raw").hidden = !final;
-    byId("run-delete").textContent = final ? "Delete" : "Stop and delete";
+    byId("run-paused").hidden = run.state !== "paused";
+    steering.show(run.state);
     byId("result-empty").textContent = final ? "No result." : "No result yet.";
     if (run.state !== "starting") byId("run-place").hidden = true;
   }
@@ -156,6 +159,21 @@
       box.append(element("h4", "", "Error"), element("pre", "", lastLines(payload)));
       addResult(box);
     },
+    attempt({ payload }) {
+      const { number, short, reason } = attemptOf(payload);
+      byId("run-attempt").textContent = `attempt ${number}`;
+      byId("run-attempt").hidden = false;
+      const box = element("article", "attempt");
+      const line = element("p");
+      line.append(element("strong", "", `Attempt ${number}`), short ? `: ${short}` : "");
+      box.append(line);
+      if (reason !== short) {
+        const whole = element("details");
+        whole.append(element("summary", "", "Why the one before ended"), element("pre", "", reason));
+        box.append(whole);
+      }
+      addResult(box);
+    },
     lock({ payload }) {
       const value = (parsed(payload) || {}).dict;
       if (value && value.lid) locks.opened(value);
@@ -181,6 +199,16 @@
     byId("result-list").append(box);
   }
 
+  // The reason is why the attempt before ended: a sentence, or a traceback, whose last lines say it shortest.
+  function attemptOf(payload) {
+    const value = (parsed(payload) || {}).dict || {};
+    const reason = typeof value.reason === "string" ? value.reason.trim() : "";
+    const lines = lastLines(reason).split("\n");
+    // of a traceback that was cut, the last line that isn't a frame's
+    const line = /^\s+File "/m.test(lines.join("\n")) ? lines.findLast((each) => /^\S/.test(each)) || lines[0] : lines[0];
+    return { number: Number(value.number) || "?", reason, short: line.length > MAX_REASON ? `${line.slice(0, MAX_REASON)} …` : line };
+  }
+
   // What follows the last traceback's frames; the whole of it is in the I/O tab.
   function lastLines(text) {
     const lines = text.slice(text.lastIndexOf("Traceback (most recent call last):")).split("\n");
@@ -194,7 +222,7 @@
     const lines = events.map(({ kind, payload }) => {
       const line = element("div", kind);
       if (OUTPUT.includes(kind)) line.innerHTML = payload; // escaped by the server, colours as spans
-      else line.textContent = kind === "upload" ? uploads(payload) : payload;
+      else line.textContent = kind === "upload" ? uploads(payload) : kind === "attempt" ? attemptLine(payload) : payload;
       return line;
     });
     const list = byId("stdio-list");
@@ -207,6 +235,11 @@
   function uploads(payload) {
     const files = ((parsed(payload) || {}).Upload || {}).files || [];
     return `files: ${files.map((file) => file.path).join(", ")}`;
+  }
+
+  function attemptLine(payload) {
+    const { number, short } = attemptOf(payload);
+    return short ? `Attempt ${number}: ${short}` : `Attempt ${number}`;
   }
 
   // the Events tab
@@ -265,32 +298,6 @@
   document.addEventListener("visibilitychange", follow);
   window.addEventListener("pagehide", () => Object.values(streams).forEach((stream) => stream.close()));
   window.addEventListener("pageshow", follow);
-
-  // stop and delete
-
-  const dialog = byId("delete-dialog");
-  byId("run-delete").addEventListener("click", () => {
-    byId("delete-error").hidden = true;
-    byId("delete-text").textContent = TERMINAL.includes(run.state)
-      ? "It disappears from the timeline."
-      : "It is running: it will be stopped, then disappear from the timeline.";
-    dialog.showModal();
-  });
-  byId("delete-confirm").addEventListener("click", async (event) => {
-    const button = event.currentTarget;
-    button.disabled = true;
-    try {
-      const answer = await fetch(`/outputs/${fid}`, { method: "DELETE", headers: { Accept: "application/json" } });
-      if (answer.ok) { location.assign("/admin/timeline/view"); return; }
-      const problem = await answer.json().catch(() => ({}));
-      throw new Error(problem.detail || `The panel answered ${answer.status}.`);
-    } catch (error) {
-      byId("delete-error").textContent = error.message;
-      byId("delete-error").hidden = false;
-    } finally {
-      button.disabled = false;
-    }
-  });
 
   showState();
   follow();
