@@ -11,7 +11,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -47,6 +47,7 @@ class RunGrant:
         root: absolute folder under which the panel keeps files, "" when they are kept elsewhere.
         mark: what marks that folder as the panel's, see ``RunFiles``.
         token: the signed text.
+        issued_at: when it was signed, seconds (UTC).
     """
 
     fid: str
@@ -55,6 +56,7 @@ class RunGrant:
     root: str
     mark: str
     token: str
+    issued_at: float = field(default=0.0, compare=False)
 
 
 class IdentitySigner:
@@ -141,6 +143,7 @@ def verified_grant(token: str, public_keys: Mapping[str, bytes]) -> RunGrant | N
         root=str(claims.get("root", "")),
         mark=str(claims.get("mark", "")),
         token=token,
+        issued_at=float(claims["iat"]),
     )
 
 

@@ -2,8 +2,9 @@
 
 Executions which ended longer ago than ``KODO_RETENTION_DAYS`` go with their files, and uploads that nobody has gone on
 with for ``KODO_UPLOAD_MAX_AGE``, by their last change and by nothing else: that a spooler starts, ends or dies removes
-none. The store decides which executions may go and lets one process at a time do it, so every spooler has this duty and
-none needs to know of the others. It isn't for what users delete: `koco vacuum` removes that.
+none. After a day, launches of durable runs that never began go too. The store decides which executions may go and lets
+one process at a time do it, so every spooler has this duty and none needs to know of the others. It isn't for what users
+delete: `koco vacuum` removes that.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ REST = 3.0
 """After a full portion the store rests this many times as long as the portion took."""
 
 DAY_S = 86_400.0
+LOST_LAUNCH_S = DAY_S
+"""So long ago a launch was kept that nobody is still about to begin its run."""
 
 
 class Retention:
@@ -98,6 +101,7 @@ class Retention:
 
     async def _round(self) -> None:
         await self._uploads_round()
+        await self._launches_round()
         if self._age_s is not None:
             await self._executions_round(self._age_s)
 
@@ -112,6 +116,17 @@ class Retention:
         else:
             if removed:
                 logger.info("removed %d uploads that nobody went on with for %g s", removed, self._upload_age_s)
+
+    async def _launches_round(self) -> None:
+        try:
+            removed = await self._store.drop_lost_launches(time.time() - LOST_LAUNCH_S)
+        except StoreError as exc:
+            logger.warning("launches that never became runs cannot be removed now, tried again later: %s", exc)
+        except Exception:
+            logger.exception("launches that never became runs cannot be removed, tried again later")
+        else:
+            if removed:
+                logger.info("removed %d launches that never became runs", removed)
 
     async def _executions_round(self, age_s: float) -> None:
         removed = 0

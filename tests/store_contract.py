@@ -518,6 +518,77 @@ class StoreContract:
         assert sum(removed) + await store.expire(200.0, 20) == 12
         assert await store.count() == 0
 
+    # launches --------------------------------------------------------------------------------------------------------
+
+    async def test_a_kept_launch_is_given_back_and_the_first_counts(self, store: ExecutionStore) -> None:
+        fid, other = new_fid(), new_fid()
+        await store.keep_launch(fid, OWNER, b"\0first\xff")
+        await store.keep_launch(fid, OTHER, b"second")
+        await store.keep_launch(other, OTHER, b"")
+        assert await store.launch(fid) == b"\0first\xff" and await store.launch(other) == b""
+
+    async def test_of_many_launches_kept_at_once_one_counts_as_a_whole(self, store: ExecutionStore) -> None:
+        fid = new_fid()
+        given = [bytes([number]) * 5_000_000 for number in range(4)]
+        await asyncio.gather(*(store.keep_launch(fid, OWNER, launch) for launch in given))
+        kept = await store.launch(fid)
+        assert kept in given
+        await asyncio.gather(*(store.keep_launch(fid, OWNER, launch) for launch in given))
+        assert await store.launch(fid) == kept
+
+    async def test_a_launch_of_100_mb_is_kept(self, store: ExecutionStore) -> None:
+        fid, launch = new_fid(), bytes(range(256)) * 390_626
+        await store.keep_launch(fid, OWNER, launch)
+        assert await store.launch(fid) == launch
+        await store.drop_launch(fid)
+        with pytest.raises(ExecutionNotFound):
+            await store.launch(fid)
+
+    async def test_a_launch_that_is_unknown_or_dropped_is_not_found(self, store: ExecutionStore) -> None:
+        fid = new_fid()
+        await store.drop_launch(fid)
+        await store.keep_launch(fid, OWNER, b"x")
+        for _ in range(2):
+            await store.drop_launch(fid)
+        for unknown in (fid, new_fid(), "", "../x", "a\0b"):
+            with pytest.raises(ExecutionNotFound):
+                await store.launch(unknown)
+
+    async def test_a_kept_launch_shows_no_execution(self, store: ExecutionStore) -> None:
+        fid = new_fid()
+        await store.keep_launch(fid, OWNER, b"x")
+        assert await store.executions() == [] and await store.live() == [] and await store.changes(0.0) == []
+        assert await store.count() == 0 and await store.archived(time.time() + 60) == []
+        with pytest.raises(ExecutionNotFound):
+            await store.execution(fid)
+        with pytest.raises(ExecutionNotFound):
+            await store.events(fid)
+        assert (await store.append(fid, OWNER, [batch(1, STARTING)])).seq == 1
+        assert await fids(store) == [fid] and await store.launch(fid) == b"x"
+
+    async def test_a_purge_and_an_expiry_take_the_launch_along(self, store: ExecutionStore) -> None:
+        old, ended_now, kept = await ended_at(store, 100.0), await ended(store), await begun(store)
+        for fid in (old, ended_now, kept):
+            await store.keep_launch(fid, OWNER, b"x")
+        await store.purge(ended_now)
+        assert await store.expire(200.0, 10) == 1
+        for gone in (old, ended_now):
+            with pytest.raises(ExecutionNotFound):
+                await store.launch(gone)
+        assert await store.launch(kept) == b"x"
+
+    async def test_old_launches_that_never_began_are_lost_and_others_stay(self, store: ExecutionStore) -> None:
+        lost, running = new_fid(), await begun(store)
+        await store.keep_launch(lost, OWNER, b"x" * 5_000_000)
+        await store.keep_launch(running, OWNER, b"x")
+        assert await store.drop_lost_launches(time.time() - 60) == 0
+        assert await store.launch(lost)
+        assert await store.drop_lost_launches(time.time() + 60) == 1
+        assert await store.drop_lost_launches(time.time() + 60) == 0
+        with pytest.raises(ExecutionNotFound):
+            await store.launch(lost)
+        assert await store.launch(running) == b"x"
+
     # notices ---------------------------------------------------------------------------------------------------------
 
     @pytest.fixture

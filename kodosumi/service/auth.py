@@ -43,7 +43,7 @@ GRANT_AFTER_END_S = 60.0
 """Seconds after its end in which a run's key still opens its files: what it wrote last may be on its way."""
 
 GRANT_BEFORE_START_S = 600.0
-"""Seconds after its making in which an id that isn't stored yet counts as a run that is being launched."""
+"""Seconds after a key's making in which an id that isn't stored yet counts as a run that is being launched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,8 @@ CurrentFilesUser = Annotated[FilesUser, Depends(files_user)]
 def _lives(grant: RunGrant, execution: Execution | None) -> bool:
     if execution is None:
         # Its files come before its first event. A key that came with an answer belongs to a run that was there.
-        return grant.launches and abs(time.time() - int(grant.fid[:8], 16)) < GRANT_BEFORE_START_S
+        # A launch that is asked for again has an id from the first time.
+        return grant.launches and abs(time.time() - grant.issued_at) < GRANT_BEFORE_START_S
     if execution.archived:
         return False
     return not execution.state.terminal or time.time() - (execution.finished_at or 0.0) < GRANT_AFTER_END_S

@@ -26,7 +26,7 @@ from ..config import Settings
 from ..error import ConfigurationError
 from ..schema.engine import postgres_engine
 
-TABLE_MODULES = (".flow.table",)
+TABLE_MODULES = (".flow.table", ".idempotency.table")
 """Modules of this package that bring tables."""
 
 _HINT = "use sqlite+aiosqlite:///FOLDER/admin.db or postgresql+asyncpg://USER:PASSWORD@HOST/NAME"

@@ -79,6 +79,7 @@ LAUNCHING_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _KEPT_FROM_APPS = HOP_BY_HOP | {
     "host",
     "cookie",
+    "idempotency-key",
     "kodosumi-api-key",
     "forwarded",
     "x-real-ip",
@@ -110,6 +111,10 @@ _KEPT_FROM_BROWSERS = HOP_BY_HOP | {
     "link",
     "location",
 }
+
+
+class NotSent(ApiError):
+    """The app got nothing of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,7 @@ async def send_on(
     headers: Iterable[tuple[str, str]],
     content: AsyncIterator[bytes] | bytes | None,
     lock_of: str | None = None,
+    fid: str | None = None,
 ) -> httpx.Response:
     """Sends a request on; the answer's body is still to be read, and the answer to be closed.
 
@@ -181,14 +187,16 @@ async def send_on(
         method: of the request to send. headers: likewise, passed on as they are. content: likewise.
         lock_of: fid of the run whose lock this is about, and for which the app gets its key; otherwise whatever may
             launch a run carries the id and the key of a new one.
+        fid: id of that new run, when it isn't just any; see ``idempotency``.
 
     Raises:
+        NotSent: as below, before anything was sent.
         ApiError: 502 the app cannot be reached, 504 it is too slow, 503 too many requests are on their way,
             400 the caller broke off.
     """
     fields = [*headers, *identifying(panel, user, to, request, method)]
     if lock_of is not None or method in LAUNCHING_METHODS:
-        fields.append((GRANT_HEADER, await _grant(panel, user, lock_of)))
+        fields.append((GRANT_HEADER, await _grant(panel, user, lock_of, fid)))
     # The target as written, whatever httpx makes of it, and no request of the client's making: that would carry
     # cookies which an app gave to somebody else.
     timeout = httpx.Timeout(panel.settings.proxy_timeout).as_dict()
@@ -202,15 +210,17 @@ async def send_on(
     try:
         return await panel.http.send(outgoing, stream=True, follow_redirects=False)
     except httpx.PoolTimeout:
-        raise ApiError(503, "Too many requests are on their way to apps; try again.", {"Retry-After": "1"}) from None
-    except httpx.TimeoutException:
+        raise NotSent(503, "Too many requests are on their way to apps; try again.", {"Retry-After": "1"}) from None
+    except httpx.TimeoutException as exc:
         limit = f"{panel.settings.proxy_timeout:g} s (KODO_PROXY_TIMEOUT)"
-        raise ApiError(504, f"The app at {to.address.base} did not answer within {limit}.") from None
+        kind = NotSent if isinstance(exc, httpx.ConnectTimeout) else ApiError
+        raise kind(504, f"The app at {to.address.base} did not answer within {limit}.") from None
     except ClientDisconnect:
         raise ApiError(400, "The request was broken off.") from None
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
         logger.info("%s %s: %r", method, to.address.base, exc)
-        raise ApiError(502, f"The app at {to.address.base} cannot be reached: {exc or type(exc).__name__}.") from None
+        kind = NotSent if isinstance(exc, httpx.ConnectError | httpx.InvalidURL | UnicodeError) else ApiError
+        raise kind(502, f"The app at {to.address.base} cannot be reached: {exc or type(exc).__name__}.") from None
 
 
 def identifying(panel: Panel, user: User, to: Destination, request: Request, method: str) -> list[tuple[str, str]]:
@@ -227,10 +237,10 @@ def identifying(panel: Panel, user: User, to: Destination, request: Request, met
     ]
 
 
-async def _grant(panel: Panel, user: User, lock_of: str | None) -> str:
+async def _grant(panel: Panel, user: User, lock_of: str | None, fid: str | None) -> str:
     place = await _files_place(panel)
-    fid = new_fid() if lock_of is None else lock_of
-    return panel.identity.grant(user.id, fid, launches=lock_of is None, root=place.root, mark=place.mark)
+    of = lock_of or fid or new_fid()
+    return panel.identity.grant(user.id, of, launches=lock_of is None, root=place.root, mark=place.mark)
 
 
 async def _files_place(panel: Panel) -> FilesPlace:

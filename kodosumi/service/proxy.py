@@ -14,7 +14,8 @@ from .auth import CurrentUser
 from .context import PanelContext
 from .errors import ApiError
 from .flow.api import Register
-from .forwarding import destination, passed_to_app, passed_to_caller, send_on
+from .forwarding import destination, passed_to_app, passed_to_caller
+from .idempotency import send_once
 
 router = APIRouter(tags=["Proxy"])
 
@@ -27,14 +28,15 @@ _WITHOUT_BODY = (204, 304)
 async def proxy(path: str, request: Request, user: CurrentUser, panel: PanelContext, register: Register) -> Response:
     """Sends the request on to a registered app and its answer back, both as they come.
 
-    404 when no app is registered there, 502 when it cannot be reached, 504 when it doesn't answer in time.
+    404 when no app is registered there, 502 when it cannot be reached, 504 when it doesn't answer in time. What may
+    launch a run does so once per `Idempotency-Key`: 409 while the same is on its way, 422 for another request.
     """
     if request.headers.get("sec-fetch-dest") in _EXECUTABLE:
         # To the panel's own pages this address is "self": what an app says must never run in them.
         raise ApiError(403, "What an app answers cannot be used as a script or a style of a page.")
     to = await destination(request, panel, register)
     content = request.stream() if _has_body(request) else None
-    response = await send_on(panel, user, to, request, request.method, passed_to_app(request), content)
+    response = await send_once(panel, user, to, request, request.method, passed_to_app(request), content)
     return _streamed(response, request.method, passed_to_caller(response, to))
 
 

@@ -11,6 +11,7 @@ from ..config import Settings
 from ..error import ConfigurationError
 from ..files import connect_files, connect_uploads
 from ..files.removal import abandoned, remove_abandoned, remove_run
+from ..retention import LOST_LAUNCH_S
 from ..store import connect_store
 
 UNITS_S = {"": 86_400.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
@@ -38,6 +39,8 @@ def age_of(text: str) -> float:
 async def sweep(settings: Settings, age_s: float, *, dry_run: bool = False) -> Removed:
     """Purges archived executions with their files, and removes uploads that nobody goes on with.
 
+    The launches of durable runs that never began go too, after a day; they aren't counted.
+
     Args:
         settings: as loaded; ``upload_max_age`` says when an upload is abandoned.
         age_s: only executions that were last changed longer ago, seconds.
@@ -61,4 +64,5 @@ async def sweep(settings: Settings, age_s: float, *, dry_run: bool = False) -> R
             # First the files: whatever ends this, the next one finds the execution again.
             await remove_run(files, execution.username, execution.fid)
             await store.purge(execution.fid)
+        await store.drop_lost_launches(now - LOST_LAUNCH_S)
         return Removed(len(executions), await remove_abandoned(uploads, now - settings.upload_max_age))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config import Settings
 from ..error import ExecutionNotFound, StoreError
@@ -41,6 +41,13 @@ class _Waiting:
     tried_at: float | None = None
 
 
+class _Launch(NamedTuple):
+    """What a durable run is started with, and since when it is kept."""
+
+    content: bytes
+    kept_at: float
+
+
 class MemoryExecutionStore:
     """See :class:`~kodosumi.store.base.ExecutionStore`.
 
@@ -53,6 +60,7 @@ class MemoryExecutionStore:
         self._clock = 0.0
         self._notes = notices
         self._waiting: dict[tuple[str, int], _Waiting] = {}
+        self._launches: dict[str, _Launch] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MemoryExecutionStore:
@@ -74,6 +82,25 @@ class MemoryExecutionStore:
             self._touch(record)
         stored = record.execution.seq - before.seq
         return Appended(record.execution.seq, stored, len(events) - stored, record.execution.state)
+
+    async def keep_launch(self, fid: str, username: str, launch: bytes) -> None:
+        self._launches.setdefault(fid, _Launch(launch, time.time()))
+
+    async def launch(self, fid: str) -> bytes:
+        kept = self._launches.get(fid)
+        if kept is None:
+            raise ExecutionNotFound(fid)
+        return kept.content
+
+    async def drop_launch(self, fid: str) -> None:
+        self._launches.pop(fid, None)
+
+    async def drop_lost_launches(self, before: float) -> int:
+        begun = {record.execution.fid for record in self._of(None) if not record.purged and record.execution.seq}
+        lost = [fid for fid, kept in self._launches.items() if kept.kept_at < before and fid not in begun]
+        for fid in lost:
+            del self._launches[fid]
+        return len(lost)
 
     async def events(
         self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None
@@ -198,6 +225,7 @@ class MemoryExecutionStore:
         # what is left lets readers see that it went away, and keeps late copies of its events out
         record.execution = Execution(execution.fid, execution.username, execution.state, archived=True)
         record.events, record.final, record.purged = [], "", True
+        self._launches.pop(execution.fid, None)
         self._waiting = {key: waiting for key, waiting in self._waiting.items() if key[0] != execution.fid}
         self._touch(record)
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Double,
     Identity,
     Index,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -88,6 +89,19 @@ execution_notices = Table(
     Column("tried_at", Double, comment="the server's clock at the first try"),
     PrimaryKeyConstraint("fid", "seq", name="pk_execution_notices"),
     Index("ix_execution_notices_due", "due_at"),
+)
+
+execution_launches = Table(
+    "execution_launches",
+    metadata,
+    # What durable runs are started with; here before anything else of them.
+    Column("fid", Text, nullable=False),
+    Column("part", BigInteger, nullable=False, comment="0, 1, 2, …: what is large lies in several rows"),
+    Column("username", Text, nullable=False, comment="role id of the owner"),
+    Column("kept_at", Double, nullable=False, comment="the server's clock, seconds"),
+    Column("launch", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("fid", "part", name="pk_execution_launches"),
+    Index("ix_execution_launches_kept", "kept_at"),
 )
 
 execution_tally = Table(

@@ -19,7 +19,6 @@ from ..auth import CurrentFilesUser
 from ..context import Panel, PanelContext
 from ..errors import ApiError
 from .access import Root, check_root, folder_of, safe_name
-from .chunk_user import ChunkUser, KnownSenders
 from .multipart import chunk_form
 from .uploads import MAX_CHUNKS, Completed, Uploads, Wanted
 
@@ -36,7 +35,6 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Puts the uploads into ``app.state`` for as long as the panel serves."""
     panel: Panel = app.state.panel
     app.state.uploads = Uploads(panel.uploads, panel.files, panel.settings.upload_quota)
-    app.state.chunk_senders = KnownSenders()
     yield
 
 
@@ -125,7 +123,7 @@ async def init(body: NewUpload, user: CurrentFilesUser, uploads: UploadsContext)
     },
 )
 async def chunk(
-    request: Request, user: ChunkUser, panel: PanelContext, uploads: UploadsContext
+    request: Request, user: CurrentFilesUser, panel: PanelContext, uploads: UploadsContext
 ) -> dict[str, str | int]:
     """Chunks come in any order, several at once, and again after a break: the last one of a number counts.
 

@@ -16,6 +16,7 @@ from ..auth import User
 from ..context import Panel
 from ..flow.address import relocated
 from ..forwarding import Destination, bounded_content, send_on
+from ..idempotency import send_once
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 SHOWN_CHARACTERS = 20_000
@@ -93,7 +94,10 @@ async def ask(
     if values is not None:
         headers.append(("content-type", "application/json"))
         content = json.dumps(values).encode()
-    response = await send_on(panel, user, to, request, method, headers, content, lock_of)
+    if lock_of is None:
+        response = await send_once(panel, user, to, request, method, headers, content)
+    else:
+        response = await send_on(panel, user, to, request, method, headers, content, lock_of)
     return await read_answer(response, panel, to)
 
 

@@ -122,6 +122,7 @@ PURGE = f"""
         RETURNING e.fid, e.username, e.seq, NOT chosen.archived AND e.seq > 0 AS listed),
     untold AS (DELETE FROM execution_details WHERE fid IN (SELECT fid FROM gone)),
     unnoted AS (DELETE FROM execution_notices WHERE fid IN (SELECT fid FROM gone)),
+    unlaunched AS (DELETE FROM execution_launches WHERE fid IN (SELECT fid FROM gone)),
     counted AS (INSERT INTO execution_tally (username, listed)
         SELECT username, -count(*) FROM gone WHERE listed GROUP BY username)
     SELECT fid, seq FROM gone"""
@@ -149,6 +150,22 @@ FORGET = f"""
     DELETE FROM executions WHERE fid IN (SELECT fid FROM executions
         WHERE archived AND purged AND seq = 0 AND modified_at < {_NOW} - $1::float8
         LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
+
+# launches of durable runs -------------------------------------------------------------------------------------------
+
+KEEP_LAUNCH = f"""
+    INSERT INTO execution_launches (fid, part, username, kept_at, launch) VALUES ($1, $2, $3, {_NOW}, $4)
+    ON CONFLICT (fid, part) DO NOTHING RETURNING part"""
+"""Nothing is returned when somebody else's is kept already; while that isn't sure, this waits."""
+
+LAUNCH = "SELECT launch FROM execution_launches WHERE fid = $1 ORDER BY part"
+
+DROP_LAUNCH = "DELETE FROM execution_launches WHERE fid = $1"
+
+DROP_LOST_LAUNCHES = """
+    WITH lost AS (DELETE FROM execution_launches l WHERE kept_at < $1 AND NOT EXISTS (
+        SELECT 1 FROM executions e WHERE e.fid = l.fid AND NOT e.purged AND e.seq > 0) RETURNING part)
+    SELECT count(*) FROM lost WHERE part = 0"""
 
 # noticing ----------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from ...error import ConfigurationError, ExecutionNotFound
 from ...events import Batch, EventKind, StoredEvent, storable
 from ...postgres import Connection
 from ..base import Appended, Execution, ExecutionChange, Notice, RemoveFiles
-from . import removal, statements
+from . import launches, removal, statements
 from .appending import Appender
 from .pool import SETTINGS_NAME, Pool
 from .rows import changes_of, events_of, execution_of, notices_of
@@ -71,6 +71,21 @@ class PostgresExecutionStore:
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         return await self._appender.append(storable(fid), storable(username), batches)
+
+    async def keep_launch(self, fid: str, username: str, launch: bytes) -> None:
+        await launches.keep(self._pool, storable(fid), storable(username), launch)
+
+    async def launch(self, fid: str) -> bytes:
+        rows = await self._rows(statements.LAUNCH, storable(fid))
+        if not rows:
+            raise ExecutionNotFound(fid)
+        return b"".join(row["launch"] for row in rows)
+
+    async def drop_launch(self, fid: str) -> None:
+        await self._rows(statements.DROP_LAUNCH, storable(fid))
+
+    async def drop_lost_launches(self, before: float) -> int:
+        return int((await self._rows(statements.DROP_LOST_LAUNCHES, before))[0][0])
 
     async def events(
         self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None

@@ -22,6 +22,7 @@ from .connection import DamagedFile, translated
 from .file import ExecutionFile, Record
 from .index import Index, Owner
 from .keeper import IndexKeeper, remove_folder
+from .launches import Launches
 from .names import folder_of, is_safe
 from .open_files import OpenFiles
 
@@ -45,6 +46,7 @@ class SqliteExecutionStore:
         self._exec_dir = exec_dir.absolute()
         self._files = OpenFiles(self._exec_dir, notices=notices)
         self._keeper = IndexKeeper(self._exec_dir)
+        self._launches = Launches(self._exec_dir)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kodosumi-store")
 
     @classmethod
@@ -54,6 +56,18 @@ class SqliteExecutionStore:
 
     async def append(self, fid: str, username: str, batches: Sequence[Batch]) -> Appended:
         return await self._work(self._append, fid, username, batches)
+
+    async def keep_launch(self, fid: str, username: str, launch: bytes) -> None:
+        await self._work(self._launches.keep, fid, launch)
+
+    async def launch(self, fid: str) -> bytes:
+        return await self._work(self._launches.read, fid)
+
+    async def drop_launch(self, fid: str) -> None:
+        await self._work(self._launches.drop, fid)
+
+    async def drop_lost_launches(self, before: float) -> int:
+        return await self._work(self._drop_lost_launches, before)
 
     async def events(
         self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None
@@ -206,7 +220,17 @@ class SqliteExecutionStore:
                 self._write(lambda index: index.mark_purged(fid))
             file.close()
             remove_folder(folder)
+        self._launches.drop(fid)
         self._write(lambda index: index.forget_purged())
+
+    def _drop_lost_launches(self, before: float) -> int:
+        lost = 0
+        for fid in self._launches.kept_before(before):
+            owner = self._read(lambda index, fid=fid: index.owner(fid), None)  # type: ignore[misc]
+            if owner is None or owner.purged or not owner.known:
+                self._launches.drop(fid)
+                lost += 1
+        return lost
 
     def _settle_notice(self, notice: Notice) -> None:
         owner = self._read(lambda index: index.owner(notice.fid), None)

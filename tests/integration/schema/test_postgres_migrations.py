@@ -27,8 +27,9 @@ from tests.servers.pgbouncer import PgBouncer, require_binary
 from tests.servers.postgres import PostgresServer
 from tests.unit.schema.earlier import ROWS, make_earlier, rows_of
 
-assert TABLE_MODULES == (".flow.table",)
+assert TABLE_MODULES == (".flow.table", ".idempotency.table")
 import kodosumi.service.flow.table  # noqa: E402, F401 - its table joins the models
+import kodosumi.service.idempotency.table  # noqa: E402, F401 - likewise
 
 MODELS: dict[str, MetaData] = {"admin": Base.metadata, "execution": tables.metadata}
 SEARCH = "ix_execution_details_search"

@@ -11,7 +11,14 @@ from kodosumi.store.postgres import PostgresExecutionStore
 from tests.servers.postgres import PostgresServer
 from tests.store_contract import MakeStore, StoreContract
 
-TABLES = ("execution_notices", "execution_events", "execution_details", "execution_tally", "executions")
+TABLES = (
+    "execution_launches",
+    "execution_notices",
+    "execution_events",
+    "execution_details",
+    "execution_tally",
+    "executions",
+)
 
 
 @pytest.fixture(scope="module")
