@@ -7,6 +7,8 @@ import re
 _HEADER = "Traceback (most recent call last):"
 _QUALIFIED_NAME = re.compile(r"^(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])")
 _GROUP_LINE = re.compile(r"^\s+\| (?P<line>[^\s|+].*)$", re.MULTILINE)
+_LEFT_OUT = re.compile(r"… .* left out …$")
+"""What the runner writes in the middle of a text that is too long."""
 
 
 def error_line(traceback: str) -> str:
@@ -21,7 +23,7 @@ def error_line(traceback: str) -> str:
         return _unqualified(group["line"].strip())
     lines = rest.lstrip("\r\n").split("\n")
     for index, line in enumerate(lines):
-        if line and not line[0].isspace():
+        if line and not line[0].isspace() and not _LEFT_OUT.match(line):
             return _unqualified("\n".join(lines[index:]).strip())
     return rest.strip()
 

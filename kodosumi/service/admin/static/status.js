@@ -203,16 +203,14 @@
   function attemptOf(payload) {
     const value = (parsed(payload) || {}).dict || {};
     const reason = typeof value.reason === "string" ? value.reason.trim() : "";
-    const lines = lastLines(reason).split("\n");
-    // of a traceback that was cut, the last line that isn't a frame's
-    const line = /^\s+File "/m.test(lines.join("\n")) ? lines.findLast((each) => /^\S/.test(each)) || lines[0] : lines[0];
+    const [line] = lastLines(reason).split("\n");
     return { number: Number(value.number) || "?", reason, short: line.length > MAX_REASON ? `${line.slice(0, MAX_REASON)} …` : line };
   }
 
-  // What follows the last traceback's frames; the whole of it is in the I/O tab.
+  // What follows the last traceback's frames, some of which may have been left out; the whole of it is in the I/O tab.
   function lastLines(text) {
     const lines = text.slice(text.lastIndexOf("Traceback (most recent call last):")).split("\n");
-    const place = lines.findIndex((line, index) => index > 0 && line && !/^\s/.test(line));
+    const place = lines.findIndex((line, index) => index > 0 && /^\S/.test(line) && !/^… .* left out …$/.test(line));
     return place > 0 && text.includes("Traceback (most") ? lines.slice(place).join("\n") : text;
   }
 

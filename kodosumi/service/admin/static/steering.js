@@ -55,7 +55,7 @@ class RunSteering {
   }
 
   askCancel() {
-    this.ask(this.end, "Cancel this run?", "Its code gets five seconds to clean up. What it told so far is kept.", "Keep running", "Cancel the run");
+    this.ask(this.end, "Cancel this run?", "Its code gets five seconds to clean up. What it told so far is kept.", "Keep", "Cancel run");
   }
 
   askDelete() {

@@ -56,3 +56,9 @@ def test_a_syntax_error_is_found_too() -> None:
 )
 def test_a_text_that_is_no_traceback_is_its_own_message(text: str) -> None:
     assert error_line(text) == text.strip() or not error_line(text)
+
+
+def test_what_was_left_out_of_a_long_traceback_is_not_the_error() -> None:
+    text = text_of(ValueError("boom"))
+    frames, _, last = text.rpartition("\n    ")
+    assert error_line(f"{frames}\n… 1,234 characters left out …\n    {last}") == "ValueError: boom"
