@@ -109,3 +109,5 @@ class LockOutcome:
 
 CANCELLED = LockOutcome()
 BUSY = LockOutcome(busy=True)
+PASSED = LockOutcome(result=cloudpickle.dumps(None))
+"""How waiting at a checkpoint ends when the run goes on."""

@@ -1,8 +1,9 @@
 """The locks of one run: opened by its code, claimed and answered by whoever may, on the runner's control loop.
 
 This is the one authority: a lock has one answer because everything about it happens here, one step after the other.
-The store knows locks by their events alone. Who may answer is not decided here (the panel knows roles), nor what an
-answer means (the app's handlers). A tracer's side of it is ``lock_waiting.py``.
+The store knows locks by their events alone; from those a further attempt of the run gets what it takes over. Who may
+answer is not decided here (the panel knows roles), nor what an answer means (the app's handlers). A tracer's side of
+it is ``lock_waiting.py``.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import cloudpickle
 
 from ..error import ExecutionClosed, ExecutionNotFound, LockNotFound, LockReleased, PayloadTooLarge, UnknownLock
 from ..events import Event, EventKind, parsed_json
 from .lock_types import BUSY, CANCELLED, LockAnswer, LockClaim, LockOutcome, LockRequest, OpenLock
 from .mailbox import Mailbox
+from .spec import KeptLock
 from .tracer import check_size
 
 CLAIM_LIFETIME_S = 60.0
@@ -43,6 +48,7 @@ class Lock:
         issued: all claims there were.
         queue: claims that wait for their turn, in order.
         taken: the claim whose answer was taken.
+        kept: what a further attempt takes over of it; None: nothing.
     """
 
     terms: OpenLock
@@ -55,6 +61,7 @@ class Lock:
     issued: set[str] = field(default_factory=set)
     queue: dict[str, asyncio.Future[None]] = field(default_factory=dict)
     taken: str = ""
+    kept: KeptLock | None = None
 
 
 class Locks:
@@ -67,6 +74,8 @@ class Locks:
         expires_s: seconds until a lock expires that names no timeout.
         max_bytes: largest payload of one event.
         on_waiting: told when the run's own process begins to wait for a lock, and when it waits for none any more.
+        on_change: told when there are other open locks or other waiting than before; not of the end.
+        keeps: whether :attr:`kept` is wanted.
     """
 
     def __init__(
@@ -79,6 +88,8 @@ class Locks:
         expires_s: float,
         max_bytes: int,
         on_waiting: Callable[[bool], None],
+        on_change: Callable[[], None] | None = None,
+        keeps: bool = False,
     ) -> None:
         self._fid = fid
         self._username = username
@@ -87,9 +98,13 @@ class Locks:
         self._expires_s = expires_s
         self._max_bytes = max_bytes
         self._on_waiting = on_waiting
+        self._on_change = on_change
+        self._keeps = keeps
         self._loop = asyncio.get_running_loop()
         self._locks: dict[str, Lock] = {}
         self._opening: dict[str, asyncio.Task[Any]] = {}
+        self._earlier: dict[str, deque[Lock]] = {}
+        self._joined: dict[str, Lock] = {}
         self._remote = 0
         self._own = 0
         self._over = False
@@ -103,6 +118,33 @@ class Locks:
     def waiting(self) -> bool:
         """Whether the run's own process waits for a lock."""
         return self._own > 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the run ends, and no lock opens any more."""
+        return self._over
+
+    @property
+    def open_locks(self) -> tuple[OpenLock, ...]:
+        """Those that wait for their answer, oldest first."""
+        return tuple(lock.terms for lock in self._locks.values() if not lock.outcome.done())
+
+    @property
+    def kept(self) -> tuple[KeptLock, ...]:
+        """Those that have their answer, or were open to the end, oldest first: for the next attempt."""
+        return tuple(lock.kept for lock in self._locks.values() if lock.kept is not None)
+
+    def reopen(self, kept: Iterable[KeptLock]) -> None:
+        """Takes over locks of earlier attempts: open ones can be answered from now on, and expire when they would have.
+
+        A request for the same joins an open one and gets the answer of an answered one, with no event of its own;
+        each is given once, in this order. Who asks for more than there are opens new ones.
+        """
+        for one in kept:
+            lock = self._reopened(one)
+            self._locks[one.lid] = lock
+            self._earlier.setdefault(_identity(one), deque()).append(lock)
+        self._changed()
 
     # asked for by tracers --------------------------------------------------------------------------------------------
 
@@ -138,9 +180,10 @@ class Locks:
 
     def withdraw(self, lid: str) -> None:
         """Closes a lock that nobody waits for any more; no effect on one that has ended."""
-        lock = self._locks.get(lid)
+        lock = self._joined.get(lid) or self._locks.get(lid)
         if lock is not None and not lock.outcome.done():
             self._tell_end(lock, {"withdrawn": True})
+            lock.kept = None
             self._end_lock(lock, CANCELLED)
 
     async def _wait_here(self, request: LockRequest) -> LockOutcome:
@@ -151,8 +194,37 @@ class Locks:
             raise
 
     async def _wait(self, request: LockRequest, *, own: bool) -> LockOutcome:
-        lock = self._locks.get(request.lid) or await self._open(request, own=own)
+        known = self._joined.get(request.lid) or self._locks.get(request.lid)
+        lock = known or self._join(request, own=own) or await self._open(request, own=own)
         return CANCELLED if lock is None else await asyncio.shield(lock.outcome)
+
+    def _join(self, request: LockRequest, *, own: bool) -> Lock | None:
+        """The first lock of an earlier attempt that is the same and that nobody has taken up yet."""
+        if not self._earlier or self._over:
+            return None
+        same = self._earlier.get(_identity(request, parsed_json(request.data)))
+        while same:
+            lock = same.popleft()
+            if lock.outcome.done() and lock.outcome.result().result is None:
+                continue  # it expired meanwhile: who asks now has the full time
+            self._joined[request.lid] = lock
+            if own and not lock.outcome.done():
+                lock.own = True
+                self._count(lock, 1)
+                self._changed()
+            return lock
+        return None
+
+    def _reopened(self, kept: KeptLock) -> Lock:
+        terms = OpenLock(self._fid, self._username, kept.lid, kept.name, kept.data, kept.expires)
+        left_s = kept.expires - time.time()
+        lock = Lock(terms, self._loop.time() + left_s, False, self._loop.create_future())
+        lock.kept = kept if self._keeps else None
+        if kept.answered:
+            lock.outcome.set_result(LockOutcome(result=cloudpickle.dumps(kept.result)))
+        else:
+            lock.timer = self._loop.call_later(max(0.0, left_s), self._expire_unless_claimed, lock)
+        return lock
 
     async def _open(self, request: LockRequest, *, own: bool) -> Lock | None:
         """A new lock, known as soon as its event is on its way; None when the run is over."""
@@ -172,8 +244,11 @@ class Locks:
             return None
         lock = Lock(terms, self._loop.time() + timeout_s, own, self._loop.create_future())
         lock.timer = self._loop.call_later(timeout_s, self._expire_unless_claimed, lock)
+        if self._keeps:
+            lock.kept = KeptLock(request.lid, request.name, data, terms.expires, request.assignee, request.four_eyes)
         self._locks[request.lid] = lock
         self._count(lock, 1)
+        self._changed()
         return lock
 
     async def _posted(self, lid: str, event: Event) -> bool:
@@ -285,12 +360,15 @@ class Locks:
             raise ExecutionNotFound(self._fid)
         if lock.outcome.done() or claim not in lock.issued:
             raise LockReleased(self._fid, lock.terms.lid)
+        result = parsed_json(answer.payload)
         try:
-            self._tell_end(lock, {"result": parsed_json(answer.payload), "by": answer.by, "at": answer.at})
+            self._tell_end(lock, {"result": result, "by": answer.by, "at": answer.at})
         except PayloadTooLarge:
             self._give_up(lock, claim)
             raise
         lock.taken = claim
+        if lock.kept is not None:
+            lock.kept = replace(lock.kept, answered=True, result=result)
         self._end_lock(lock, LockOutcome(result=answer.result))
 
     # ends ------------------------------------------------------------------------------------------------------------
@@ -300,6 +378,7 @@ class Locks:
             return
         text = f"Lock {lock.terms.lid} expired: nobody answered {lock.terms.name!r} in time"
         self._tell_end(lock, {"expired": True})
+        lock.kept = None
         self._end_lock(lock, LockOutcome(error=TimeoutError(text)))
 
     def _tell_end(self, lock: Lock, facts: dict[str, Any]) -> None:
@@ -321,12 +400,18 @@ class Locks:
             turn.exception()  # its caller may be gone
         lock.queue.clear()
         self._count(lock, -1)
+        self._changed()
 
     def _count(self, lock: Lock, difference: int) -> None:
         if lock.own:
             before, self._own = self.waiting, self._own + difference
             if before != self.waiting:
                 self._on_waiting(self.waiting)
+
+    def _changed(self) -> None:
+        # The end is told otherwise; what was open then may be open again for the next attempt.
+        if self._on_change is not None and not self._over:
+            self._on_change()
 
     def _check_name(self, name: str) -> None:
         if self._names is not None and name not in self._names:
@@ -337,6 +422,12 @@ class Locks:
 def _event(kind: EventKind, terms: OpenLock, **facts: Any) -> Event:
     content = {"dict": {"name": terms.name, "lid": terms.lid, **facts}}
     return Event.now(kind, json.dumps(content, ensure_ascii=False))
+
+
+def _identity(asked: KeptLock | LockRequest, data: Any = None) -> str:
+    """Equal for locks that are the same to the code that asks for them."""
+    data = asked.data if isinstance(asked, KeptLock) else data
+    return json.dumps([asked.name, data, asked.assignee, asked.four_eyes], sort_keys=True)
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:

@@ -15,12 +15,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
 
 from ..error import ExecutionClosed, TransportLost, TransportUnavailable
 from ..events import Event
 from ..transport import EventProducer, ProducerTicket
 from ..transport.ending import told_of_loss
+from .gates import AnyGate, Gate, LoopGate, ThreadGate
 from .shipping import shipping_loop, spawn, transport_of
 
 logger = logging.getLogger(__name__)
@@ -33,48 +33,6 @@ MAX_BYTES = 16 * 1024 * 1024
 
 RETRY_S = 0.5
 """Pause after the transport could not be reached."""
-
-
-class Gate(Protocol):
-    """Something to wait at until the mailbox has changed; opened once, from any thread."""
-
-    def open(self) -> None: ...
-
-
-class ThreadGate:
-    """A gate for a thread. A bare lock: an exception raised into the thread can't leave anything half done."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def open(self) -> None:
-        self._lock.release()
-
-    def wait(self) -> None:
-        self._lock.acquire()
-
-
-class LoopGate:
-    """A gate for a coroutine on the running loop."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[None] = self._loop.create_future()
-
-    def open(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._settle)
-
-    async def wait(self) -> None:
-        await self._future
-
-    def _settle(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-
-AnyGate = TypeVar("AnyGate", bound=Gate)
 
 
 class Mailbox:
@@ -115,7 +73,7 @@ class Mailbox:
         """What another process needs to post for the same execution."""
         # A copy, as the shipping thread may be closing the producer.
         current = next((producer.ticket for producer in list(self._held)), self._ticket)
-        return replace(current, max_event_bytes=self._ticket.max_event_bytes)
+        return replace(current, max_event_bytes=self._ticket.max_event_bytes, attempt=self._ticket.attempt)
 
     def hand_over(self, given_up: Callable[[], bool]) -> ProducerTicket:
         """The ticket for another process, whose events come after all that was posted here.
@@ -173,6 +131,12 @@ class Mailbox:
                 self._append(events)
                 self._sealed = True
         self.wake()
+
+    def force(self, events: Sequence[Event]) -> None:
+        """Posts though nothing is taken from anybody else any more: an end that turned out to be due after the seal."""
+        with self._lock:
+            if not self._dead:
+                self._append(events)
 
     def wake(self) -> None:
         """Lets everybody who waits look again."""
@@ -305,26 +269,31 @@ class Mailbox:
             self.on_failure(cause)
 
 
-# one mailbox per process and execution -------------------------------------------------------------------------------
+# one mailbox per process, execution and attempt ----------------------------------------------------------------------
 
-_open: weakref.WeakValueDictionary[str, Mailbox] = weakref.WeakValueDictionary()
+_open: weakref.WeakValueDictionary[tuple[str, int | None], Mailbox] = weakref.WeakValueDictionary()
 _open_lock = threading.Lock()
 
 
 def open_mailbox(ticket: ProducerTicket) -> Mailbox:
     """The run's own mailbox, in the process that serves it; to be sealed when the run ends."""
     with _open_lock:
-        mailbox = _open[ticket.fid] = Mailbox(ticket)
+        mailbox = _open[_key(ticket)] = Mailbox(ticket)
         return mailbox
 
 
 def mailbox_for(ticket: ProducerTicket) -> Mailbox:
     """This process's mailbox of an execution: the run's own, else one that confirms each post."""
     with _open_lock:
-        mailbox = _open.get(ticket.fid)
+        mailbox = _open.get(_key(ticket))
         if mailbox is None or mailbox.closed:
-            mailbox = _open[ticket.fid] = Mailbox(ticket, confirms=True)
+            mailbox = _open[_key(ticket)] = Mailbox(ticket, confirms=True)
         return mailbox
+
+
+def _key(ticket: ProducerTicket) -> tuple[str, int | None]:
+    # A process that serves one attempt after the other, or tasks of both, mustn't tell one in the other's name.
+    return ticket.fid, ticket.attempt
 
 
 def _spawn(mailbox: Mailbox) -> None:

@@ -22,7 +22,7 @@ from .entry import resolve
 from .lock_types import CANCELLED, LockAnswer, LockClaim, LockOutcome, LockRequest, OpenLock
 from .locks import Locks
 from .run import Run, RunOutcome
-from .spec import AppEnvironment, RunSpec
+from .spec import AppEnvironment, CurrentRun, RunSpec
 from .state import Sources, StaleEnvironment
 
 logger = logging.getLogger(__name__)
@@ -79,12 +79,16 @@ class Runner:
     async def run(
         self, spec: RunSpec, ticket: ProducerTicket, lock_expires_s: float = 10_800.0, pool: Any = None
     ) -> RunOutcome:
-        """Serves one run; returns after its terminal event is in the transport.
+        """Serves one attempt of a run; returns after all it told is in the transport, its terminal event with it.
+
+        Without a terminal event it ends when user code raised what it's to be called again for (``RAISED``), and when
+        nothing is taken from it any more (``CLOSED``).
 
         Args:
             spec: what to run. ticket: where its events go, behind those that announced it.
             lock_expires_s: seconds until a lock expires that names no timeout.
-            pool: the pool's actor, to be told when the run begins to wait for a lock and when it goes on.
+            pool: the pool's actor, to be told when the run begins to wait for a lock and when it goes on; of a durable
+                run also, with every change, which locks are open.
 
         Raises:
             StaleEnvironment: the code of earlier runs has changed on disk; nothing was put.
@@ -99,7 +103,7 @@ class Runner:
             self._sources,
             runner=self._name,
             lock_expires_s=lock_expires_s,
-            on_waiting=lambda waiting: self._tell_waiting(spec.fid, waiting),
+            tell_waiting=self._tell_waiting,
         )
         self._pool = pool
         self._last = None
@@ -114,13 +118,37 @@ class Runner:
 
     async def cancel(self, fid: str, by: str) -> bool:
         """Asks a run to end, in the name of ``by``; answers at once. False when that run isn't here."""
-        if self._run is None or self._run.fid != fid:
+        run = self._served(fid)
+        if run is None:
             return False
-        self._run.cancel(by)
+        run.cancel(by)
         return True
 
-    async def current(self, pool: Any = None) -> tuple[str, ProducerTicket, bool] | None:
-        """The run being served, how to end it and whether it waits for a lock; None when idle.
+    async def pause(self, fid: str, by: str) -> bool:
+        """Has a run wait at its next tracer call; returns when ``paused`` is in the transport. Idempotent.
+
+        Returns:
+            False: that run isn't here, or is about to end.
+        """
+        run = self._served(fid)
+        return run is not None and await run.pause(by)
+
+    async def resume(self, fid: str, by: str) -> bool:
+        """Lets a paused run go on; returns when ``running`` is in the transport. Idempotent.
+
+        Returns:
+            False: that run isn't here, or is about to end.
+        """
+        run = self._served(fid)
+        return run is not None and await run.resume(by)
+
+    async def checkpoint(self, fid: str, attempt: int = 1) -> LockOutcome:
+        """Holds a remote task's call while the run is paused."""
+        run = self._served(fid, attempt)
+        return CANCELLED if run is None else await run.checkpoint()
+
+    async def current(self, pool: Any = None) -> CurrentRun | None:
+        """The run being served, how to end it and how it stands; None when idle.
 
         Args:
             pool: who asks, and is told of the run's waiting from now on.
@@ -128,7 +156,7 @@ class Runner:
         if self._run is None:
             return None
         self._pool = pool or self._pool
-        return self._run.fid, self._run.ticket, self._run.locks.waiting
+        return self._run.current
 
     async def wait(self) -> RunOutcome | None:
         """Returns when the current run is over, with its outcome, or the last one's; None when there was none."""
@@ -138,15 +166,16 @@ class Runner:
 
     # locks -----------------------------------------------------------------------------------------------------------
 
-    async def lock(self, fid: str, request: LockRequest) -> LockOutcome:
+    async def lock(self, fid: str, request: LockRequest, attempt: int = 1) -> LockOutcome:
         """Opens a lock for a remote task and returns how it ended; a held call."""
-        run = self._run
-        return CANCELLED if run is None or run.fid != fid else await run.locks.wait_for_remote(request)
+        run = self._served(fid, attempt)
+        return CANCELLED if run is None else await run.wait_for_remote(request)
 
-    async def withdraw_lock(self, fid: str, lid: str) -> None:
+    async def withdraw_lock(self, fid: str, lid: str, attempt: int = 1) -> None:
         """Closes a lock that its remote task doesn't wait for any more."""
-        if self._run is not None and self._run.fid == fid:
-            self._run.locks.withdraw(lid)
+        run = self._served(fid, attempt)
+        if run is not None:
+            run.locks.withdraw(lid)
 
     async def open_lock(self, fid: str, lid: str) -> OpenLock:
         """As :meth:`ExecutionMode.lock` says."""
@@ -165,13 +194,19 @@ class Runner:
         return claim in self._taken or (self._run is not None and claim in self._run.locks.taken)
 
     def _locks(self, fid: str) -> Locks:
-        if self._run is None or self._run.fid != fid:
+        run = self._served(fid)
+        if run is None:
             raise ExecutionNotFound(fid)
-        return self._run.locks
+        return run.locks
 
-    def _tell_waiting(self, fid: str, waiting: bool) -> None:
+    def _served(self, fid: str, attempt: int | None = None) -> Run | None:
+        """The run being served, if it's this one, and this attempt of it."""
+        run = self._run
+        return run if run is not None and run.fid == fid and attempt in (None, run.attempt.number) else None
+
+    def _tell_waiting(self, fid: str, waiting: bool, *open_locks: tuple[OpenLock, ...]) -> None:
         if self._pool is not None:
-            self._pool.waits.remote(fid, waiting)
+            self._pool.waits.remote(fid, waiting, *open_locks)
 
 
 async def _in_thread(work: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ class TracerMock(Tracer):
         answers: what locks return, by name: a value, a callable that makes it from the lock's data, or an exception
             to be raised.
         folder: where files are kept; by default a temporary one, which goes with the mock.
+        attempt: which call of the code it is, to see what the code does on a further one.
 
     Attributes:
         events: what was emitted, in order.
@@ -36,18 +38,24 @@ class TracerMock(Tracer):
     cancelled: bool = False
 
     def __init__(
-        self, fid: str | None = None, answers: Mapping[str, Any] | None = None, folder: str | Path | None = None
+        self,
+        fid: str | None = None,
+        answers: Mapping[str, Any] | None = None,
+        folder: str | Path | None = None,
+        attempt: int = 1,
     ) -> None:
         self.fid = fid or new_fid()
+        self.attempt = attempt
         self.events: list[Event] = []
         self.answers = dict(answers or {})
         self._username = ANONYMOUS
         self._home = RunHome()
+        self._control = None
         if folder is not None:
             self._home = _home(folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _mock_of, (self.fid, self.events, self.answers, self._home.files.root)
+        return _mock_of, (self.fid, self.events, self.answers, self._home.files.root, self.attempt)
 
     @property
     def folder(self) -> Path:
@@ -57,6 +65,19 @@ class TracerMock(Tracer):
             weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
             self._home = _home(root)
         return Path(self._home.files.root) / self._username / self.fid
+
+    async def checkpoint(self) -> None:
+        """Returns at once.
+
+        Raises:
+            CancelledError: :attr:`cancelled` was set.
+        """
+        self.checkpoint_sync()
+
+    def checkpoint_sync(self) -> None:
+        """:meth:`checkpoint` for plain code."""
+        if self.cancelled:
+            raise asyncio.CancelledError("the run was asked to end")
 
     async def lock(
         self,
@@ -125,7 +146,7 @@ def _told(kind: EventKind, content: Mapping[str, Any]) -> Event:
     return Event.now(kind, json.dumps({"dict": content}, ensure_ascii=False))
 
 
-def _mock_of(fid: str, events: list[Event], answers: Mapping[str, Any], root: str) -> TracerMock:
-    mock = TracerMock(fid, answers, root or None)
+def _mock_of(fid: str, events: list[Event], answers: Mapping[str, Any], root: str, attempt: int) -> TracerMock:
+    mock = TracerMock(fid, answers, root or None, attempt)
     mock.events = events
     return mock

@@ -13,22 +13,21 @@ import json
 import logging
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..error import PayloadTooLarge
 from ..events import Event, EventKind
 from ..transport import ProducerTicket
-from .lock_waiting import LockWaiting, NoWaiting, WaitingHere, WaitingRemotely, requested
+from .control import RunControl
+from .lock_waiting import NoWaiting, Waiting, WaitingHere, WaitingRemotely, requested
 from .mailbox import mailbox_for
 from .payload import wrap
 from .spec import RunFiles
 
 if TYPE_CHECKING:
     from .files import AsyncFileSystem, SyncFileSystem
-    from .locks import Locks
 
 logger = logging.getLogger("kodosumi.tracer")
 
@@ -40,16 +39,19 @@ class RunHome:
     Attributes:
         runner: name of its runner's actor, "" without one.
         files: how to reach its files.
+        attempt: which call of the run's code it is.
     """
 
     runner: str = ""
     files: RunFiles = field(default_factory=RunFiles)
+    attempt: int = 1
 
 
 class Tracer:
     """Emits events of one run. Picklable: hand it to remote tasks, and their events arrive like the run's own.
 
     Calls are safe from several threads and loops at once. After the run's end they log a warning and do nothing.
+    While the run is paused, calls in its own process wait; remote tasks wait at :meth:`checkpoint` and :meth:`lock`.
 
     Args:
         ticket: of the execution; entry points get their tracer ready made.
@@ -57,9 +59,11 @@ class Tracer:
 
     Attributes:
         fid: the execution's id.
+        attempt: which call of the run's code this is: 1, and more after an earlier one failed or was lost.
     """
 
     fid: str
+    attempt: int = 1
 
     def __init__(
         self, ticket: ProducerTicket, home: RunHome | None = None, *, control: RunControl | None = None
@@ -67,9 +71,10 @@ class Tracer:
         self.fid = ticket.fid
         self._username = ticket.username
         self._home = home or RunHome()
+        self.attempt = self._home.attempt
         self._mailbox = mailbox_for(ticket)
         self._max_bytes = ticket.max_event_bytes
-        self._control = control or RunControl.of(ticket.fid)
+        self._control = control or RunControl.of(ticket.fid, self.attempt)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Tracer, (self._mailbox.hand_over(lambda: self.cancelled), self._home)
@@ -78,6 +83,26 @@ class Tracer:
     def cancelled(self) -> bool:
         """Whether somebody asked for this run's end, or it has ended: clean up and return."""
         return (self._control is not None and self._control.cancelled) or self._mailbox.closed
+
+    async def checkpoint(self) -> None:
+        """Returns at once, or, while the run is paused, when it goes on: for places between expensive steps.
+
+        In a remote task it asks the run's process, which takes about a millisecond; other calls there don't ask.
+
+        Raises:
+            CancelledError: the run was asked to end, or has ended.
+        """
+        self._raise_if_ending()
+        outcome = await self._waiting().checkpoint()
+        self._raise_if_ending()
+        outcome.value()
+
+    def checkpoint_sync(self) -> None:
+        """:meth:`checkpoint` for plain code."""
+        self._raise_if_ending()
+        outcome = self._waiting().checkpoint_sync()
+        self._raise_if_ending()
+        outcome.value()
 
     async def debug(self, *lines: str) -> None:
         """Emits plain text, one event, its lines joined by a newline. Raises PayloadTooLarge, like all calls here."""
@@ -170,7 +195,10 @@ class Tracer:
             ValueError: a timeout that isn't positive, an assignee that names nobody.
         """
         request = requested(name, data, timeout, assignee, four_eyes)
-        return (await self._locks().wait(request)).value()
+        await self._hold()
+        outcome = await self._waiting().wait(request)
+        await self._hold()  # it may have been answered during a pause
+        return outcome.value()
 
     def lock_sync(
         self,
@@ -182,7 +210,11 @@ class Tracer:
         four_eyes: bool = False,
     ) -> Any:
         """:meth:`lock` for plain code, on any thread; a remote task gives its processors to others meanwhile."""
-        return self._locks().wait_sync(requested(name, data, timeout, assignee, four_eyes)).value()
+        request = requested(name, data, timeout, assignee, four_eyes)
+        self._hold_sync()
+        outcome = self._waiting().wait_sync(request)
+        self._hold_sync()
+        return outcome.value()
 
     async def fs(self) -> AsyncFileSystem:
         """The run's files; to be closed, best by ``async with await tracer.fs() as fs``.
@@ -192,12 +224,14 @@ class Tracer:
         """
         from .files import open_files
 
+        await self._hold()
         return open_files(self.fid, self._username, self._home.files)
 
     def fs_sync(self) -> SyncFileSystem:
         """:meth:`fs` for plain code, as in ``with tracer.fs_sync() as fs``."""
         from .files import open_files_sync
 
+        self._hold_sync()
         return open_files_sync(self.fid, self._username, self._home.files)
 
     async def emit(self, events: Sequence[Event]) -> None:
@@ -205,21 +239,37 @@ class Tracer:
         await self._put(events)
 
     async def _put(self, events: Sequence[Event]) -> None:
+        if self._control is not None and self._control.paused:
+            await self._control.hold()
         self._check_size(events)
         if not await self._mailbox.post_async(events):
             self._warn(events)
 
     def _put_sync(self, events: Sequence[Event]) -> None:
-        if self._control is not None:
-            self._control.check()
+        self._hold_sync()
         self._check_size(events)
         if not self._mailbox.post(events):
             self._warn(events)
 
-    def _locks(self) -> LockWaiting:
+    async def _hold(self) -> None:
+        if self._control is not None and self._control.paused:
+            await self._control.hold()
+
+    def _hold_sync(self) -> None:
+        control = self._control
+        if control is not None and (control.paused or control.cancelled):
+            control.hold_sync()
+
+    def _raise_if_ending(self) -> None:
+        if self.cancelled:
+            if self._control is not None:
+                self._control.tell(threading.get_ident())
+            raise asyncio.CancelledError("the run was asked to end")
+
+    def _waiting(self) -> Waiting:
         if self._control is not None and self._control.locks is not None:
             return WaitingHere(self._control.locks, self._control)
-        return WaitingRemotely(self._home.runner, self.fid) if self._home.runner else NoWaiting()
+        return WaitingRemotely(self._home.runner, self.fid, self.attempt) if self._home.runner else NoWaiting()
 
     def _check_size(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -228,79 +278,6 @@ class Tracer:
     def _warn(self, events: Sequence[Event]) -> None:
         kinds = ", ".join(event.kind for event in events)
         logger.warning("run %s is over: %d event(s) dropped (%s)", self.fid, len(events), kinds)
-
-
-class RunControl:
-    """Whether a run has been asked to end, and whom that was told; lives in the process that serves the run.
-
-    Args:
-        fid: the execution.
-
-    Attributes:
-        cancelled: whether it has been asked to end.
-        locks: of the run, while it is served.
-    """
-
-    _current: RunControl | None = None
-
-    def __init__(self, fid: str) -> None:
-        self.fid = fid
-        self.cancelled = False
-        self.locks: Locks | None = None
-        self._told: set[int] = set()
-        self._parked: set[int] = set()
-        self._lock = threading.Lock()
-
-    @classmethod
-    def of(cls, fid: str) -> RunControl | None:
-        """The control of a run that this process serves now, None elsewhere."""
-        current = cls._current
-        return current if current is not None and current.fid == fid else None
-
-    def begin(self) -> None:
-        """Makes this the process's current run."""
-        RunControl._current = self
-
-    def end(self) -> None:
-        """The process serves no run any more."""
-        RunControl._current = None
-
-    def tell(self, thread: int) -> bool:
-        """Whether a thread is still to be told; it counts as told from now on. Told once, it can clean up in peace."""
-        with self._lock:
-            news = self.cancelled and thread not in self._told and thread not in self._parked
-            if news:
-                self._told.add(thread)
-            return news
-
-    @contextmanager
-    def parked(self) -> Iterator[None]:
-        """The calling thread waits inside for something that ends with the run, and is told when it leaves.
-
-        Raises:
-            CancelledError: the run was asked to end.
-        """
-        thread = threading.get_ident()
-        with self._lock:
-            if self.cancelled:
-                self._told.add(thread)
-                raise asyncio.CancelledError("the run was asked to end")
-            self._parked.add(thread)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._parked.discard(thread)
-        self.check()
-
-    def check(self) -> None:
-        """Tells the calling thread.
-
-        Raises:
-            CancelledError: the run was asked to end, and this thread didn't know yet.
-        """
-        if self.cancelled and self.tell(threading.get_ident()):
-            raise asyncio.CancelledError("the run was asked to end")
 
 
 def check_size(event: Event, max_bytes: int) -> None:

@@ -15,18 +15,21 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
+from .control import RunControl
 from .crew import run_crew
 from .entry import bound, crew_of, resolve, traceback_text
 from .payload import wrap
+from .retrying import worth_another
 from .spec import RunSpec
-from .tracer import RunControl, Tracer
+from .tracer import Tracer
 
 
 class Outcome(NamedTuple):
-    """How user code ended: the wrapped result, or the traceback's text."""
+    """How user code ended: the wrapped result, or the traceback's text, and whether it may be called again then."""
 
     failed: bool
     text: str
+    again: bool = False
 
 
 class UserCode:
@@ -61,6 +64,7 @@ class UserCode:
         self.thread = threading.Thread(target=self._run, name=f"kodosumi-run-{spec.fid}", daemon=True)
         self._lock = threading.Lock()
         self._over = False
+        self._called = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -94,7 +98,7 @@ class UserCode:
             finally:
                 self._end_interruptions()
         except BaseException as exc:  # SystemExit and KeyboardInterrupt end the run, not the process
-            outcome = Outcome(True, _failure_text(exc))
+            outcome = Outcome(True, _failure_text(exc), self._called and self._worth_another(exc))
         with contextlib.suppress(Exception):
             self._leaving()
         with contextlib.suppress(RuntimeError):
@@ -108,11 +112,15 @@ class UserCode:
         target = resolve(self._spec.entry_point)
         inputs = cloudpickle.loads(self._spec.inputs)
         self._imported()
+        self._called = True  # what went wrong before would go wrong again
         crew = crew_of(target)
         if crew is not None:
             return self._awaited(run_crew(crew, inputs, self._tracer))
         result = bound(target, inputs, self._tracer)()
         return self._awaited(result) if inspect.isawaitable(result) else result
+
+    def _worth_another(self, exc: BaseException) -> bool:
+        return worth_another(exc, self._spec.retry, self._spec.attempt)
 
     def _awaited(self, work: Awaitable[Any]) -> Any:
         with asyncio.Runner() as runner:

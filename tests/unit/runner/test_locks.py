@@ -504,7 +504,7 @@ async def test_the_pool_is_told_when_a_run_begins_to_wait_and_when_it_goes_on(ru
         await scene.answer((await scene.lids(2))[number], number, str(number))
     third = (await scene.lids(3))[2]
     assert told == [(ticket.fid, waiting) for waiting in (True, False, True)]
-    assert (await runner.current())[2]
+    assert (await runner.current()).waits
     await scene.answer(third, 3)
     await serving
     assert told[3:] == [(ticket.fid, False)]

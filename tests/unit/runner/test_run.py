@@ -34,7 +34,7 @@ async def test_a_plain_function_gives_its_events_in_order(serve) -> None:
         ("final", '{"int": 2}'),
         ("status", "finished"),
     ]
-    assert served.outcome == ("finished", True, "")
+    assert served.outcome[:3] == ("finished", True, "")
 
 
 async def test_what_a_run_downloaded_stays_to_its_end(runner: Runner, tmp_path: Path, ticket: ProducerTicket) -> None:

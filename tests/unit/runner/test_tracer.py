@@ -50,7 +50,7 @@ async def test_both_twins_of_a_call_emit_the_same(ticket, record: Record, name, 
 def test_every_call_has_its_twin() -> None:
     public = {name for name, _ in inspect.getmembers(Tracer, inspect.isfunction) if not name.startswith("_")}
     twins = {name.removesuffix("_sync") for name in public if name.endswith("_sync")}
-    assert twins == {"debug", "result", "action", "markdown", "html", "text", "warning", "lock", "fs"}
+    assert twins == {"debug", "result", "action", "markdown", "html", "text", "warning", "lock", "fs", "checkpoint"}
     assert public - {f"{name}_sync" for name in twins} - twins == {"emit"}
 
 
