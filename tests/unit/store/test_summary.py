@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ EVENTS = st.builds(
     st.floats(0, 1e9),
     st.one_of(
         st.text(max_size=10),
-        st.sampled_from(["finished", "error", "running", "awaiting", '{"dict": {"lid": "a"}}', '{"dict": {}}', "null"]),
+        st.sampled_from(["finished", "error", "paused", "awaiting", '{"dict": {"lid": "a"}}', '{"dict": {}}', "null"]),
     ),
 )
 
@@ -43,6 +45,22 @@ def test_the_end_closes_every_lock() -> None:
 
 def test_awaiting_is_never_a_stored_state() -> None:
     assert advance(NEW, [event(EventKind.STATUS, "awaiting")]).state is ExecutionState.STARTING
+
+
+def test_a_pause_is_shown_before_an_open_lock_and_ends_with_running() -> None:
+    locked = advance(NEW, [STARTING, event(EventKind.LOCK, '{"dict": {"lid": "a"}}')])
+    paused = advance(locked, [event(EventKind.STATUS, "paused", 1_002.0)])
+    assert locked.shown_state is ExecutionState.AWAITING
+    assert (paused.state, paused.shown_state, paused.locks) == (ExecutionState.PAUSED, ExecutionState.PAUSED, ("a",))
+    assert not paused.state.terminal and paused.changed_at == 1_002.0
+    assert "status:paused" in search_text(paused)
+    assert advance(paused, [event(EventKind.STATUS, "running")]).shown_state is ExecutionState.AWAITING
+
+
+def test_an_attempt_changes_nothing_but_the_number_of_events() -> None:
+    begun = advance(NEW, [STARTING])
+    attempt = event(EventKind.ATTEMPT, '{"dict": {"number": 2, "reason": "lost"}}')
+    assert advance(begun, [attempt]) == replace(begun, seq=2)
 
 
 def test_long_inputs_keep_their_beginning_and_long_errors_their_end() -> None:

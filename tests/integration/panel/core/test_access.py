@@ -170,6 +170,15 @@ async def test_a_state_changing_call_by_cookie_needs_to_come_from_the_panels_pag
     assert login.status_code == (200 if allowed else 403)
 
 
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
+async def test_another_sites_page_steers_no_run(alice: httpx.AsyncClient, action: str) -> None:
+    fid = "0" * 24
+    forged = await alice.post(f"/outputs/{fid}/{action}", headers={"Sec-Fetch-Site": "cross-site", "Origin": OTHER})
+    assert forged.status_code == 403
+    own = await alice.post(f"/outputs/{fid}/{action}", headers={"Sec-Fetch-Site": "same-origin", "Origin": OWN})
+    assert own.status_code == 404
+
+
 async def test_another_sites_link_does_not_log_out(alice: httpx.AsyncClient) -> None:
     assert (await alice.get("/logout", headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
     assert (await alice.get("/role/me")).status_code == 200
@@ -194,6 +203,10 @@ async def test_only_named_origins_may_call_with_credentials(options: dict[str, A
 async def test_the_schema_lists_the_published_paths_and_how_to_log_in(alice: httpx.AsyncClient) -> None:
     document = (await alice.get("/schema/openapi.json")).json()
     assert document["paths"].keys() >= {"/api/login", "/role", "/outputs/status/{fid}", "/health"}
+    steering = {f"/outputs/{{fid}}/{action}" for action in ("pause", "resume", "cancel")}
+    assert document["paths"].keys() >= steering
+    for path in steering:
+        assert document["paths"][path]["post"]["responses"].keys() >= {"200", "404", "409", "503"}
     assert {scheme["name"] for scheme in document["components"]["securitySchemes"].values()} == {
         "KODOSUMI_API_KEY",
         TOKEN_KEY,
