@@ -150,6 +150,21 @@ async def test_a_run_is_paused_and_resumed_and_its_buttons_follow_its_state(scen
     await expect(page.locator("#run-delete")).to_be_visible()
 
 
+async def test_a_run_that_waits_its_turn_keeps_its_place_over_a_pause(scene: Scene, page: Page) -> None:
+    fid = new_fid()
+    await scene.commit(fid, ("status", "starting"))
+    scene.mode.queue = {fid: 2}
+    await page.goto(f"/admin/status/view/{fid}")
+    place = page.locator("#run-place")
+    await expect(place).to_have_text("place 2 in the queue")
+    await page.locator("#run-pause").click()
+    await expect(page.locator("#run-state")).to_have_text("paused")
+    await expect(place).to_be_hidden()
+    scene.mode.queue = {fid: 1}
+    await scene.commit(fid, ("status", "starting"))
+    await expect(place).to_have_text("next in the queue")
+
+
 async def test_a_paused_run_with_a_question_shows_both(scene: Scene, page: Page) -> None:
     fid = await scene.begun()
     await scene.commit(fid, ("lock", json.dumps({"dict": {"lid": "a", "name": "approve"}})), ("status", "paused"))

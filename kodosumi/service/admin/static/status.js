@@ -111,23 +111,31 @@
     if (!TERMINAL.includes(run.state)) setTimeout(tick, 1000);
   }
 
+  // Asked while the run waits its turn, again after a pause of that.
+  let placing = 0;
+  function placeIn(milliseconds) {
+    clearTimeout(placing);
+    placing = setTimeout(showPlace, milliseconds);
+  }
+
   async function showPlace() {
     if (run.state !== "starting") return;
     try {
       const answer = await fetch(`/outputs/status/${fid}?extended=true`, { headers: { Accept: "application/json" } });
       if (answer.ok) {
         const place = (await answer.json()).queue_position;
-        byId("run-place").hidden = !place;
+        byId("run-place").hidden = !place || run.state !== "starting";
         if (place) byId("run-place").textContent = place === 1 ? "next in the queue" : `place ${place} in the queue`;
       }
     } catch { /* the next round asks again */ }
-    if (run.state === "starting") setTimeout(showPlace, 2000);
+    if (run.state === "starting") placeIn(2000);
   }
 
   // the Result tab
 
   const handlers = {
     status({ payload, time }) {
+      if (payload === "starting" && run.state === "paused") placeIn(0);
       run.state = payload;
       if (run.started === null) run.started = time;
       if (TERMINAL.includes(payload)) { run.ended = time; locks.end(time); }
@@ -300,5 +308,5 @@
   showState();
   follow();
   tick();
-  setTimeout(showPlace, 500);
+  placeIn(500);
 })();
