@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .forms import InputsError
     from .launch import Launch
     from .runner.mock import TracerMock
+    from .runner.spec import Retry
     from .runner.tracer import Tracer
     from .serve import ServeAPI, Templates
 
@@ -18,6 +19,7 @@ _HOMES = {
     "InputsError": "kodosumi.forms:InputsError",
     "KodosumiError": "kodosumi.error:KodosumiError",
     "Launch": "kodosumi.launch:Launch",
+    "Retry": "kodosumi.runner.spec:Retry",
     "ServeAPI": "kodosumi.serve:ServeAPI",
     "Templates": "kodosumi.serve:Templates",
     "Tracer": "kodosumi.runner.tracer:Tracer",
@@ -30,6 +32,7 @@ __all__ = [
     "InputsError",
     "KodosumiError",
     "Launch",
+    "Retry",
     "ServeAPI",
     "Templates",
     "Tracer",

@@ -1,7 +1,7 @@
 """What an endpoint says about itself, and how a launch finds it: by function, request or call stack.
 
-Below ``launch`` and above nothing: ``serve`` remembers here, ``launch`` looks up here. An app that was pickled into a
-Serve replica remembers its endpoints again when it is unpickled.
+Below ``launch`` and above what a run is made of: ``serve`` remembers here, ``launch`` looks up here. An app that was
+pickled into a Serve replica remembers its endpoints again when it is unpickled.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import CodeType, FrameType
 from typing import Any
+
+from .runner.spec import Retry
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointMeta:
-    """An endpoint's published metadata; what its author left out is None.
+    """What is known of an endpoint; what its author left out is None. All but ``retry`` is published.
 
     Attributes:
         summary: its title. description: one paragraph about it. tags: words to find it by.
         deprecated: whether users should turn elsewhere.
         author: who to write to. organization: whose it is. version: of the service.
+        retry: when the code of its runs is called again, in portable form.
     """
 
     summary: str | None = None
@@ -32,6 +35,12 @@ class EndpointMeta:
     author: str | None = None
     organization: str | None = None
     version: str | None = None
+    retry: Retry | None = None
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """What runs and lists tell of it, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "retry"}
 
 
 # Endpoints live as long as their process, so nothing is ever forgotten here.

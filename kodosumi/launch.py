@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import cloudpickle
@@ -29,7 +29,7 @@ from .events import new_fid, storable
 from .identity import ANONYMOUS, RunGrant
 from .launcher import environment_of, launcher
 from .runner.payload import wrap
-from .runner.spec import RunFiles, RunSpec, UploadedFile
+from .runner.spec import Retry, RunFiles, RunSpec, UploadedFile
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,8 @@ def Launch(  # noqa: N802 - published name
         request: the endpoint's request; says who the user is and where app and panel are.
         entry_point: ``"pkg.mod:name"``, ``"pkg.mod.name"``, a callable or a crew; resolved on the cluster.
         inputs: what the entry point gets as ``inputs``.
-        reference: the registered endpoint whose metadata the run carries; found from the call stack by default.
+        reference: the registered endpoint whose metadata and ``retry`` the run carries; found from the call stack by
+            default.
         summary: overrides the endpoint's, for this run alone. description: likewise.
 
     Returns:
@@ -127,17 +128,18 @@ def Launch(  # noqa: N802 - published name
         BadInputs: inputs that can't be sent to the cluster.
     """
     meta = meta_of(reference) if reference is not None else meta_from_stack(sys._getframe(1))
-    facts = asdict(meta or EndpointMeta())
+    meta = meta or EndpointMeta()
+    facts = meta.published
     if summary is not None:
         facts["summary"] = summary
     if description is not None:
         facts["description"] = description
-    spec, uploads = _prepared(request, entry_point, inputs, facts)
+    spec, uploads = _prepared(request, entry_point, inputs, facts, meta.retry)
     return LaunchResponse(spec.fid, launcher().submit(_start(spec, uploads)))
 
 
 def _prepared(
-    request: Request, entry_point: object, inputs: Any, facts: dict[str, Any]
+    request: Request, entry_point: object, inputs: Any, facts: dict[str, Any], retry: Retry | None
 ) -> tuple[RunSpec, PendingUploads | None]:
     # What may fail comes first: a launch that was never made must not use up the request's files.
     code, pickled = _portable(entry_point), _pickled_inputs(inputs)
@@ -166,6 +168,7 @@ def _prepared(
         app_url=app_url,
         locks=_locks_of(request.app),
         files=files,
+        retry=retry,
     )
     return spec, uploads
 

@@ -6,16 +6,44 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from ..config import Settings
-from ..error import ExecutionNotFound, LaunchUnavailable, LockNotFound, TransportError
+from ..error import ExecutionClosed, ExecutionNotFound, LaunchUnavailable, LockNotFound, TransportError
+from ..events import Event, EventKind, ExecutionState
+from ..runner.attempts import checked, delay_s, following
 from ..runner.head import head_events
 from ..runner.lock_types import LockAnswer, LockClaim, OpenLock
 from ..runner.main import Runner
-from ..runner.spec import AppEnvironment, RunSpec
+from ..runner.spec import AppEnvironment, AttemptEnd, RunSpec
 from ..transport import EventProducer, Transport, connect_transport
 from ..transport.ending import put_end
+
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    """One accepted run.
+
+    Attributes:
+        spec: what to run next. producer: tells what its runner doesn't.
+        going: set while it isn't paused.
+        at_work: whether the runner serves it. begun: whether it ever did.
+        killed_by: who asked for its end.
+        steering: held while it's paused or resumed from here.
+    """
+
+    spec: RunSpec
+    producer: EventProducer
+    going: asyncio.Event = field(default_factory=asyncio.Event)
+    at_work: bool = False
+    begun: bool = False
+    killed_by: str | None = None
+    steering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    serving: asyncio.Task[None] | None = None
+
+    @property
+    def fid(self) -> str:
+        return self.spec.fid
 
 
 class MemoryMode:
@@ -35,8 +63,7 @@ class MemoryMode:
         self._transport = transport
         self._max_event_bytes = max_event_bytes
         self._lock_expires_s = lock_expires_s
-        self._waiting: dict[str, EventProducer] = {}
-        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[str, _Run] = {}
         self._runner: Runner | None = None
         self._turn = asyncio.Lock()
         self._refusal: str | None = None
@@ -56,22 +83,28 @@ class MemoryMode:
             await producer.put(head_events(spec))
         except TransportError as exc:
             raise LaunchUnavailable(f"The run was not started: {exc}. Try again later.") from exc
-        self._waiting[spec.fid] = producer
-        self._runs[spec.fid] = asyncio.create_task(self._serve(spec, producer))
+        run = self._runs[spec.fid] = _Run(checked(spec), producer)
+        run.going.set()
+        run.serving = asyncio.create_task(self._serve(run))
 
     async def cancel(self, fid: str, by: str) -> bool:
         run = self._runs.get(fid)
-        if run is None:
+        if run is None or run.serving is None:
             return False
-        if fid in self._waiting:
-            run.cancel()
-            await put_end(self._waiting.pop(fid), f"killed by {by}")
-            self._runs.pop(fid, None)
+        run.killed_by = run.killed_by or by
+        if not run.at_work:
+            run.serving.cancel()
         elif self._runner is not None:
             await self._runner.cancel(fid, by)
-            with contextlib.suppress(asyncio.CancelledError):
-                await run
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(run.serving)
         return True
+
+    async def pause(self, fid: str, by: str) -> bool:
+        return await self._steer(fid, by, pause=True)
+
+    async def resume(self, fid: str, by: str) -> bool:
+        return await self._steer(fid, by, pause=False)
 
     async def lock(self, fid: str, lid: str) -> OpenLock:
         return await self._runner_of(fid, lid).open_lock(fid, lid)
@@ -86,7 +119,8 @@ class MemoryMode:
         return frozenset(fid for fid in fids if fid in self._runs)
 
     async def places(self) -> dict[str, int]:
-        return {fid: place for place, fid in enumerate(self._waiting, start=1)}
+        waiting = [run.fid for run in self._runs.values() if not run.at_work and run.going.is_set()]
+        return {fid: place for place, fid in enumerate(waiting, start=1)}
 
     async def configure(self) -> None:
         """Nothing to configure."""
@@ -98,29 +132,93 @@ class MemoryMode:
         """Nothing to warm."""
 
     async def figures(self) -> dict[str, int]:
-        return {"waiting": len(self._waiting), "running": len(self._runs) - len(self._waiting)}
+        running = sum(run.at_work for run in self._runs.values())
+        return {"waiting": len(self._runs) - running, "running": running}
 
     async def restarted(self) -> None:
         await asyncio.Event().wait()
 
     async def close(self) -> None:
         for run in self._runs.values():
-            run.cancel()
+            if run.serving is not None:
+                run.serving.cancel()
 
     def _runner_of(self, fid: str, lid: str) -> Runner:
-        if fid not in self._runs:
+        run = self._runs.get(fid)
+        if run is None:
             raise ExecutionNotFound(fid)
-        if fid in self._waiting or self._runner is None:
+        if not run.at_work or self._runner is None:
             raise LockNotFound(fid, lid)
         return self._runner
 
-    async def _serve(self, spec: RunSpec, producer: EventProducer) -> None:
+    async def _steer(self, fid: str, by: str, *, pause: bool) -> bool:
+        """Pauses or resumes a run, wherever it stands; returns when that is in the transport."""
+        run = self._runs.get(fid)
+        if run is None:
+            return False
+        async with run.steering:
+            if run.at_work and self._runner is not None:
+                steered = await (self._runner.pause if pause else self._runner.resume)(fid, by)
+            elif pause == run.going.is_set():
+                if pause:
+                    run.going.clear()  # first: it must not begin meanwhile
+                steered = await self._tell(run, self._state_of(run, pause=pause))
+            else:
+                return True
+            if steered:
+                (run.going.clear if pause else run.going.set)()
+            return steered
+
+    def _state_of(self, run: _Run, *, pause: bool) -> ExecutionState:
+        if pause:
+            return ExecutionState.PAUSED
+        return ExecutionState.RUNNING if run.begun else ExecutionState.STARTING
+
+    async def _tell(self, run: _Run, state: ExecutionState) -> bool:
         try:
-            async with self._turn:
-                del self._waiting[spec.fid]
-                self._runner = self._runner or Runner(spec.environment)
-                ticket = replace(producer.ticket, max_event_bytes=self._max_event_bytes)
-                await self._runner.run(spec, ticket, self._lock_expires_s)
+            await run.producer.put([Event.now(EventKind.STATUS, state)])
+        except ExecutionClosed:
+            return False
+        return True
+
+    async def _serve(self, run: _Run) -> None:
+        """One attempt after the other, until its end is in the transport."""
+        try:
+            while await self._attempted(run):
+                pass
+        except asyncio.CancelledError:
+            if run.killed_by is None:
+                raise
+            await put_end(run.producer, f"killed by {run.killed_by}")
         finally:
-            self._runs.pop(spec.fid, None)
-            await producer.close()
+            self._runs.pop(run.fid, None)
+            await run.producer.close()
+
+    async def _attempted(self, run: _Run) -> bool:
+        """Serves an attempt in its turn; True when it's time for another one, False when the run is over."""
+        await self._turn_of(run)
+        try:
+            run.at_work = run.begun = True
+            self._runner = self._runner or Runner(run.spec.environment)
+            ticket = replace(run.producer.ticket, max_event_bytes=self._max_event_bytes)
+            outcome = await self._runner.run(run.spec, ticket, self._lock_expires_s)
+        finally:
+            run.at_work = False
+            self._turn.release()
+        if outcome.end != AttemptEnd.RAISED:
+            return False
+        if run.killed_by is not None:
+            await put_end(run.producer, f"killed by {run.killed_by}")
+            return False
+        delay, run.spec = delay_s(run.spec), following(run.spec, outcome)
+        await asyncio.sleep(delay)
+        return True
+
+    async def _turn_of(self, run: _Run) -> None:
+        """Returns when the run has the process to itself; a paused one lets others go first."""
+        while True:
+            await run.going.wait()
+            await self._turn.acquire()
+            if run.going.is_set():
+                return
+            self._turn.release()

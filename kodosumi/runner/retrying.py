@@ -20,6 +20,8 @@ def portable(retry: Retry) -> Retry:
     Raises:
         TypeError, ValueError: it says nothing usable; the text names what.
     """
+    if not isinstance(retry, Retry):
+        raise TypeError(f"retry={retry!r}: give a kodosumi.core.Retry")
     attempts, delay = retry.max_attempts, retry.delay
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
         raise ValueError(f"Retry(max_attempts={attempts!r}): give a number of calls, 1 or more")

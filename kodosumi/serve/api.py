@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..endpoint import EndpointMeta, remember, serving
 from ..forms import Model
 from ..launcher import keep_warm
+from ..runner.retrying import portable
+from ..runner.spec import Retry
 from .caller import ClusterKeys, IdentifyCaller, KeySource
 from .calling import check_parameters
 from .entry import Entry
@@ -85,11 +88,14 @@ class ServeAPI(FastAPI):
                 route_class_override=APIRoute,
             )
 
-    def enter(self, path: str, model: Model, *args: Any, **keywords: Any) -> Callable[[Handler], Handler]:
+    def enter(
+        self, path: str, model: Model, *args: Any, retry: Retry | None = None, **keywords: Any
+    ) -> Callable[[Handler], Handler]:
         """Registers an endpoint: GET shows the form, POST takes it. The decorated function stays as it is.
 
         Args:
             path: of both. model: the form. args: ignored.
+            retry: when the code of a run is called again after it raised; never by default.
             keywords: ``summary``, ``description``, ``tags``, ``deprecated``, ``version``, ``author``,
                 ``organization``, ``openapi_extra`` and any other keyword of a FastAPI route.
 
@@ -98,10 +104,11 @@ class ServeAPI(FastAPI):
 
         Raises:
             TypeError: (when decorating) the function has other parameters without a default.
+            TypeError, ValueError: a ``retry`` that can't be followed; says what of it.
         """
         flow, form = folded(keywords, entry=True), folded(keywords, entry=False)
         published = plain({**keywords, "openapi_extra": flow["openapi_extra"]})
-        meta = described(keywords)
+        meta = replace(described(keywords), retry=None if retry is None else portable(retry))
 
         def register(function: Handler) -> Handler:
             entry = Entry(function, model, meta, published)

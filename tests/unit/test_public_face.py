@@ -52,6 +52,7 @@ def test_the_core_hands_on_what_authors_need_and_no_more() -> None:
         "InputsError",
         "KodosumiError",
         "Launch",
+        "Retry",
         "ServeAPI",
         "Templates",
         "Tracer",
