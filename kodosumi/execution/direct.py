@@ -20,8 +20,9 @@ from ..error import ClusterError, ExecutionNotFound, KodosumiError, LaunchUnavai
 from ..runner.lock_types import LockAnswer, LockClaim, OpenLock
 from ..runner.locks import CLAIM_LIFETIME_S
 from ..runner.pool import RunnerPool
-from ..runner.spec import AppEnvironment, RunSpec
+from ..runner.spec import AppEnvironment, AttemptOutcome, RunSpec
 from ..runner.tasks import BackgroundTasks
+from .known_runners import KnownRunners
 
 POOL_NAME = "pool"
 POOL_CALLS = 10_000
@@ -76,6 +77,7 @@ class DirectMode:
         self._pool: Any = None
         self._generation = -1
         self._tasks = BackgroundTasks()
+        self._runners = KnownRunners()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DirectMode:
@@ -88,13 +90,58 @@ class DirectMode:
     async def cancel(self, fid: str, by: str) -> bool:
         return await self._ask(lambda pool: pool.cancel.remote(fid, by))
 
+    async def pause(self, fid: str, by: str) -> bool:
+        return await self._ask_again(lambda pool: pool.pause.remote(fid, by))
+
+    async def resume(self, fid: str, by: str) -> bool:
+        return await self._ask_again(lambda pool: pool.resume.remote(fid, by))
+
+    # for a mode that sees to durable runs' attempts ------------------------------------------------------------------
+
+    async def announce(self, spec: RunSpec) -> None:
+        """Puts a durable run's first events, and begins nothing. Idempotent by ``spec.fid`` while it's remembered.
+
+        Raises:
+            LaunchUnavailable: they can't be kept, with the reason.
+        """
+        await self._ask(lambda pool: pool.announce.remote(spec))
+
+    async def execute(self, spec: RunSpec) -> AttemptOutcome:
+        """Begins the attempt that the spec names, unless it's known already, and returns when it's over.
+
+        Raises:
+            PoolRestarted: the pool died meanwhile; the run's process goes on, if it had begun.
+            LaunchUnavailable: the cluster can't be reached, with the reason.
+        """
+        return await self._ask(lambda pool: pool.execute.remote(spec), None)
+
+    async def attach(self, fid: str, number: int) -> AttemptOutcome | None:
+        """Returns when an attempt is over; None: it's unknown to the cluster.
+
+        Raises:
+            As :meth:`execute`.
+        """
+        return await self._ask(lambda pool: pool.attach.remote(fid, number), None)
+
+    async def end(self, fid: str, username: str, reason: str) -> bool:
+        """Puts ``error`` with the reason as a run's end; who still serves it is killed. False: it had its end.
+
+        Args:
+            username: role id of its owner.
+        """
+        return await self._ask_again(lambda pool: pool.end.remote(fid, username, reason))
+
+    # locks -----------------------------------------------------------------------------------------------------------
+
     async def lock(self, fid: str, lid: str) -> OpenLock:
-        return await self._ask_again(lambda pool: pool.lock.remote(fid, lid))
+        return await self._of_lock(
+            fid, lambda runner: runner.open_lock.remote(fid, lid), lambda pool: pool.lock.remote(fid, lid)
+        )
 
     async def claim_lock(self, fid: str, lid: str) -> LockClaim:
         claim = uuid.uuid4().hex
         try:
-            return await self._ask_again(lambda pool: pool.claim_lock.remote(fid, lid, claim), CLAIM_TIMEOUT_S)
+            return await self._claimed(fid, lid, claim)
         except BaseException as exc:
             if not isinstance(exc, LockError | ExecutionNotFound):
                 # It may be held, or be in the queue, with nobody left to settle it.
@@ -102,7 +149,29 @@ class DirectMode:
             raise
 
     async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
-        await self._ask_again(lambda pool: pool.settle_lock.remote(fid, lid, claim, answer))
+        await self._of_lock(
+            fid,
+            lambda runner: runner.settle_lock.remote(fid, lid, claim, answer),
+            lambda pool: pool.settle_lock.remote(fid, lid, claim, answer),
+        )
+
+    async def _claimed(self, fid: str, lid: str, claim: str) -> LockClaim:
+        async def by_pool() -> LockClaim:
+            claimed: LockClaim
+            claimed, name = await self._ask_again(lambda pool: pool.claim_lock.remote(fid, lid, claim), CLAIM_TIMEOUT_S)
+            self._runners.learn(fid, name)
+            return claimed
+
+        return await self._runners.asked(
+            fid, lambda runner: runner.claim_lock.remote(fid, lid, claim), by_pool, CLAIM_TIMEOUT_S
+        )
+
+    async def _of_lock(
+        self, fid: str, of_runner: Callable[[Any], Awaitable[Answer]], of_pool: Callable[[Any], Awaitable[Answer]]
+    ) -> Answer:
+        return await self._runners.asked(fid, of_runner, lambda: self._ask_again(of_pool), ANSWER_TIMEOUT_S)
+
+    # the cluster -----------------------------------------------------------------------------------------------------
 
     async def known(self, fids: Collection[str]) -> frozenset[str]:
         return await self._ask(lambda pool: pool.known.remote(list(fids)))
@@ -131,12 +200,15 @@ class DirectMode:
 
     async def close(self) -> None:
         self._pool = None
+        self._runners.forget()
 
     async def _give_up(self, fid: str, lid: str, claim: str) -> None:
         with contextlib.suppress(KodosumiError):
             await self.settle_lock(fid, lid, claim, None)
 
-    async def _ask_again(self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
+    async def _ask_again(
+        self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float | None = ANSWER_TIMEOUT_S
+    ) -> Answer:
         """For calls that may be made twice: the pool's death under one makes it wait for its restart, no more."""
         patient_until = time.monotonic() + RESTART_PATIENCE_S
         while True:
@@ -147,7 +219,9 @@ class DirectMode:
                     raise
             await asyncio.sleep(RESTART_PAUSE_S)
 
-    async def _ask(self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
+    async def _ask(
+        self, call: Callable[[Any], Awaitable[Answer]], timeout_s: float | None = ANSWER_TIMEOUT_S
+    ) -> Answer:
         pool = await self._connected()
         try:
             answer: Answer = await asyncio.wait_for(_answer(pool, call), timeout_s)

@@ -16,7 +16,7 @@ from ..error import ExecutionNotFound, KodosumiError, LaunchUnavailable
 from ..transport import ProducerTicket
 from .lock_types import LockAnswer, LockClaim, OpenLock
 from .main import Runner, RunOutcome
-from .spec import AppEnvironment, RunSpec
+from .spec import AppEnvironment, CurrentRun, RunSpec
 
 NAME_PREFIX = "runner-"
 CONTROL_CALLS = 10_000
@@ -30,15 +30,23 @@ class RunnerProcess:
         key: its environment's key.
         runs: runs it has served.
         idle_since: clock (monotonic seconds) when it became idle.
-        waits: whether its run waits for a lock, and so takes nobody's place.
+        waits, paused: whether its run waits for a lock, or is paused.
+        name: of the actor, in the cluster's namespace.
     """
 
-    def __init__(self, key: str, actor: Any) -> None:
+    def __init__(self, key: str, actor: Any, name: str = "") -> None:
         self.key = key
+        self.name = name
         self.runs = 0
         self.idle_since = time.monotonic()
         self.waits = False
+        self.paused = False
         self._actor = actor
+
+    @property
+    def rests(self) -> bool:
+        """Whether its run takes nobody's place: it waits for a human."""
+        return self.waits or self.paused
 
     @classmethod
     async def start(cls, environment: AppEnvironment, expected: Sequence[str | bytes] = ()) -> RunnerProcess:
@@ -66,7 +74,7 @@ class RunnerProcess:
             )
             .remote(environment, name)
         )
-        process = cls(environment.key, actor)
+        process = cls(environment.key, actor, name)
         try:
             await actor.ready.remote(list(expected))
         except BaseException:
@@ -81,12 +89,14 @@ class RunnerProcess:
         Raises:
             ValueError: it is gone.
         """
-        return cls(name.removeprefix(NAME_PREFIX).rpartition("-")[0], ray.get_actor(name, namespace=NAMESPACE))
+        return cls(name.removeprefix(NAME_PREFIX).rpartition("-")[0], ray.get_actor(name, namespace=NAMESPACE), name)
 
     async def run(
         self, spec: RunSpec, ticket: ProducerTicket, lock_expires_s: float = 10_800.0, pool: Any = None
     ) -> RunOutcome:
-        """Serves a run; returns when its terminal event is in the transport. A held call: it fails with the process.
+        """Serves an attempt of a run; returns when its end, or all that it told, is in the transport.
+
+        A held call: it fails with the process.
 
         Args:
             spec: what to run. ticket: where its events go.
@@ -102,14 +112,22 @@ class RunnerProcess:
         outcome: RunOutcome | None = await self._actor.wait.remote()
         return outcome
 
-    async def current(self, pool: Any = None) -> tuple[str, ProducerTicket, bool] | None:
-        """The run it serves now, and whether that waits for a lock; later changes are told to this pool's actor."""
-        current: tuple[str, ProducerTicket, bool] | None = await self._actor.current.remote(pool)
+    async def current(self, pool: Any = None) -> CurrentRun | None:
+        """The run it serves now; later changes of its waiting are told to this pool's actor."""
+        current: CurrentRun | None = await self._actor.current.remote(pool)
         return current
 
     async def cancel(self, fid: str, by: str) -> None:
         """Asks the run to end."""
         await self._actor.cancel.remote(fid, by)
+
+    async def pause(self, fid: str, by: str) -> bool:
+        """Has the run's code wait; returns when that is in the transport. False: its code isn't running here."""
+        return bool(await self._actor.pause.remote(fid, by))
+
+    async def resume(self, fid: str, by: str) -> bool:
+        """Lets the run's code go on; returns when that is in the transport. False: its code isn't running here."""
+        return bool(await self._actor.resume.remote(fid, by))
 
     async def lock(self, fid: str, lid: str) -> OpenLock:
         """As :meth:`ExecutionMode.lock` says, like the next two."""

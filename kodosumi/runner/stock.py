@@ -92,8 +92,13 @@ class ProcessStock:
 
     @property
     def working(self) -> int:
-        """Processes at work whose run doesn't wait for a lock."""
-        return sum(not process.waits for shelf in self._shelves.values() for process in shelf.busy)
+        """Processes at work whose run neither waits for a lock nor is paused."""
+        return sum(not process.rests for shelf in self._shelves.values() for process in shelf.busy)
+
+    @property
+    def awaiting(self) -> int:
+        """Processes at work whose run waits for a lock and isn't paused."""
+        return sum(process.waits and not process.paused for shelf in self._shelves.values() for process in shelf.busy)
 
     @property
     def starting(self) -> int:
@@ -128,7 +133,7 @@ class ProcessStock:
         if not shelf.idle:
             return None
         process = shelf.idle.pop()
-        process.waits = False
+        process.waits = process.paused = False
         shelf.busy.add(process)
         shelf.handed_at = time.monotonic()
         runs = process.runs
@@ -242,7 +247,7 @@ class ProcessStock:
 
 def _may_become_free(shelf: Shelf) -> bool:
     """Whether a process is at work that doesn't wait for a human."""
-    return any(not process.waits for process in shelf.busy)
+    return any(not process.rests for process in shelf.busy)
 
 
 def _cores() -> int:

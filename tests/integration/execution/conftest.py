@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from kodosumi.config import Settings
+from kodosumi.execution.direct import DirectMode
+from tests.conditions import until
 from tests.engine import Engine
 
 
@@ -27,5 +29,7 @@ async def engine(ray_cluster: str, agents: Path) -> AsyncIterator[Engine]:
     yield engine
     engine.spooler.stop()
     await spooling
-    await (await engine.mode._connected()).configure.remote(Settings(ray_server=ray_cluster, _env_file=None))
+    # Asked until it's said: a test may have killed the pool.
+    defaults = DirectMode(Settings(ray_server=ray_cluster, _env_file=None))
+    await until(lambda: defaults.configure(), lambda _: True)
     await engine.mode.close()
