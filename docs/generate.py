@@ -15,7 +15,7 @@ import typer
 
 from kodosumi.cli import app
 from kodosumi.config import Settings
-from kodosumi.options import SERVE_OPTIONS, SPOOL_OPTIONS, default_text, variable_of
+from kodosumi.options import SERVE_OPTIONS, SPOOL_OPTIONS, TEMPORAL_OPTIONS, default_text, variable_of
 
 REFERENCE = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py; change the code instead. -->"
@@ -116,7 +116,8 @@ def main() -> int:
 
 
 def _options_of(field_name: str) -> Iterator[tuple[str, str]]:
-    for command, options in (("serve", SERVE_OPTIONS), ("spool", SPOOL_OPTIONS)):
+    tables = (("serve", SERVE_OPTIONS), ("spool", SPOOL_OPTIONS), ("temporal-worker", TEMPORAL_OPTIONS))
+    for command, options in tables:
         yield from ((command, option) for option, name in options.items() if name == field_name)
 
 

@@ -12,7 +12,7 @@ import typer
 from . import __version__
 from .config import load_settings
 from .error import ConfigurationError, KodosumiError
-from .options import SERVE_OPTIONS, SPOOL_OPTIONS, takes_settings
+from .options import SERVE_OPTIONS, SPOOL_OPTIONS, TEMPORAL_OPTIONS, takes_settings
 
 UNUSABLE = 2
 """Exit code when a setting or argument cannot be used."""
@@ -92,6 +92,26 @@ def spool(
         spooling.spool_here(settings)
     else:
         typer.echo(spooling.spool_in_background(settings))
+
+
+@app.command(name="temporal-worker")
+@takes_settings(TEMPORAL_OPTIONS)
+def temporal_worker(
+    status: Annotated[
+        bool, typer.Option("--status", help="Say which workers poll, and how many runs are open: exit code 0, else 1.")
+    ] = False,
+) -> None:
+    """Run a worker for durable runs (KODO_EXECUTION_MODE=temporal). Any number may run; Ctrl-C leaves runs to them."""
+    settings = load_settings()
+    if status:
+        from .start.worker_status import worker_status
+
+        alive, text = worker_status(settings)
+        typer.echo(text)
+        raise typer.Exit(0 if alive else 1)
+    from .temporal_worker import work_here
+
+    work_here(settings)
 
 
 @app.command()

@@ -177,6 +177,11 @@ class Settings(BaseSettings):
     spooler_log_file: Path | None = Field(Path("./data/spooler.log"), description="The spooler's log file, rotated.")
     spooler_log_file_level: LogLevel = Field("INFO", description="Level of the spooler's log file.")
     spooler_std_level: LogLevel = Field("INFO", description="Level of the spooler's terminal output.")
+    temporal_log_file: Path | None = Field(
+        Path("./data/temporal-worker.log"), description="The log file of `koco temporal-worker`, rotated."
+    )
+    temporal_log_file_level: LogLevel = Field("INFO", description="Level of the log file of `koco temporal-worker`.")
+    temporal_std_level: LogLevel = Field("INFO", description="Level of the terminal output of `koco temporal-worker`.")
     uvicorn_level: LogLevel = Field("WARNING", description="Level of uvicorn's output.")
 
     @field_validator("cors_origins", "register_flow", "register_allow", mode="before")

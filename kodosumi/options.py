@@ -49,6 +49,24 @@ SPOOL_OPTIONS: Mapping[str, str] = {
 }
 """Option of ``koco spool`` -> field of the settings."""
 
+TEMPORAL_OPTIONS: Mapping[str, str] = {
+    "--host": "temporal_host",
+    "--namespace": "temporal_namespace",
+    "--task-queue": "temporal_task_queue",
+    "--max-runs": "temporal_max_runs",
+    "--drain-timeout": "temporal_drain_timeout",
+    "--tls": "temporal_tls",
+    "--tls-ca": "temporal_tls_ca",
+    "--tls-cert": "temporal_tls_cert",
+    "--tls-key": "temporal_tls_key",
+    "--ray-server": "ray_server",
+    "--exec-dir": "exec_dir",
+    "--log-file": "temporal_log_file",
+    "--log-file-level": "temporal_log_file_level",
+    "--level": "temporal_std_level",
+}
+"""Option of ``koco temporal-worker`` -> field of the settings. No API key: everyone may read a command line."""
+
 
 def variable_of(field_name: str) -> str:
     """The environment variable of a field."""

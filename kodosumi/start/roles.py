@@ -1,4 +1,6 @@
-"""What the children of `koco start` do: ``python -m kodosumi.start.roles panel | spooler | apps MODULE:NAME …``.
+"""What the children of `koco start` do: ``python -m kodosumi.start.roles ROLE``.
+
+Roles: ``panel``, ``spooler``, ``temporal-worker``, ``apps MODULE:NAME …``.
 
 Settings come from the environment. Not for the command line: the standard input must be a lifeline.
 """
@@ -10,7 +12,7 @@ from collections.abc import Sequence
 
 from ..config import load_settings
 from ..error import KodosumiError
-from .lifeline import Lifeline
+from .lifeline import READY, Lifeline
 
 UNUSABLE = 2
 """Exit code of a child that a setting or argument stops: starting it again would change nothing."""
@@ -30,6 +32,10 @@ def main(arguments: Sequence[str]) -> int:
             from .spooling import spool_here
 
             spool_here(settings, lifeline)
+        elif role == "temporal-worker":
+            from ..temporal_worker import work_here
+
+            work_here(settings, lambda: lifeline.say(READY))
         else:
             from .apps import serve_apps
 

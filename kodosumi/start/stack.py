@@ -1,8 +1,9 @@
 """`koco start`: everything on one machine, started in order, kept alive, and ended in order.
 
-Ray is joined or started; a spooler, the panel and the apps are children of their own. On the first signal launches
-are refused, living runs are cancelled with a notice if their Ray is about to end, and the children end from the
-reader's side to the cluster's, so that nothing that was accepted stays unstored. A second signal ends all at once.
+Ray is joined or started; a spooler, the panel, the apps and, in mode `temporal`, a worker are children of their own. On
+the first signal launches are refused, living runs are cancelled with a notice if their Ray is about to end, and the
+children end from the reader's side to the cluster's, so that nothing that was accepted stays unstored. A second signal
+ends all at once.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ CANCEL_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 RAY_CHECK_S = 2.0
 UNUSABLE, INTERRUPTED = 2, 130
-TERMINAL_LEVELS = {"KODO_APP_STD_LEVEL": "WARNING", "KODO_SPOOLER_STD_LEVEL": "WARNING"}
+WORKER = "temporal-worker"
+TERMINAL_LEVELS = {f"KODO_{name}_STD_LEVEL": "WARNING" for name in ("APP", "SPOOLER", "TEMPORAL")}
 
 
 class PortTaken(KodosumiError):
@@ -101,6 +103,8 @@ class Stack:
         environment = {**os.environ, **TERMINAL_LEVELS, **environment_of(self._settings)}
         panel = Child("panel", [], environment)
         self._children = [Child("spooler", [], environment)]
+        if self._settings.execution_mode == "temporal":
+            self._children.append(Child(WORKER, [], environment))
         if self._apps:
             self._children.append(Child("apps", self._apps, environment, folder=self._app_dir))
         for child in self._children:
@@ -236,8 +240,8 @@ class Stack:
         if self._head is not None and self._keepers:
             with step("cancelling what runs"):
                 await by_name["spooler"].ask(CANCEL_RUNS, CANCELLED, CANCEL_TIMEOUT_S)
-        # Apps on a Ray of our own end with it; elsewhere they would stay.
-        ordered = ("panel", "spooler") if self._head is not None else ("panel", "spooler", "apps")
+        # Apps on a Ray of our own end with it; elsewhere they would stay. A worker sees the ends that are stored.
+        ordered = ("panel", WORKER, "spooler", *(() if self._head is not None else ("apps",)))
         for name in ordered:
             if name in by_name and by_name[name].pid is not None:
                 with step(f"ending {name}"):
