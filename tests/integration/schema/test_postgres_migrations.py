@@ -28,7 +28,7 @@ from tests.servers.postgres import PostgresServer
 from tests.unit.schema.earlier import ROWS, make_earlier, rows_of
 
 assert TABLE_MODULES == (".flow.table", ".idempotency.table")
-import kodosumi.service.flow.table  # noqa: E402, F401 - its table joins the models
+import kodosumi.service.flow.table  # noqa: E402 - its table joins the models
 import kodosumi.service.idempotency.table  # noqa: E402, F401 - likewise
 
 MODELS: dict[str, MetaData] = {"admin": Base.metadata, "execution": tables.metadata}
@@ -125,7 +125,8 @@ async def test_an_upgrade_with_data_keeps_it(settings: Settings, postgres_server
     execution = schema.database_of(settings, "execution")
     postgres_server.execute(INSERT.format(fid="1", user="u", seq=1), name)
     postgres_server.execute("INSERT INTO roles VALUES (gen_random_uuid(), 'n', 'e', true, 'p', true)", name)
-    postgres_server.execute("DROP TABLE alembic_version_admin", name)  # as made before there were migrations
+    # As made before there were migrations.
+    postgres_server.execute("DROP TABLE alembic_version_admin, idempotency_keys", name)
     await upgrade(settings)
     assert postgres_server.execute("SELECT name FROM roles", name) == [("n",)]
     await schema.downgrade(schema.database_of(settings, "admin"), "base")
@@ -154,6 +155,24 @@ async def test_a_database_of_the_previous_revision_keeps_its_executions_and_note
         await schema.downgrade(execution, "0001")
         assert layout(postgres_server, name) == before
     assert len(postgres_server.execute("SELECT fid FROM executions", name)) == 3
+
+
+async def test_a_database_without_launches_keeps_its_executions_and_launches_from_then_on(
+    settings: Settings, postgres_server: PostgresServer, name: str
+) -> None:
+    execution = schema.database_of(settings, "execution")
+    await schema.upgrade(execution, "0002")
+    before = layout(postgres_server, name)
+    postgres_server.execute(INSERT.format(fid="1", user="u", seq=1), name)
+    for _ in range(2):
+        await schema.upgrade(execution)
+        store = connect_store(settings)
+        await store.keep_launch("1", "u", b"x" * 5_000_000)
+        assert len(await store.launch("1")) == 5_000_000
+        await store.close()
+        await schema.downgrade(execution, "0002")
+        assert layout(postgres_server, name) == before
+    assert postgres_server.execute("SELECT fid, username FROM executions", name) == [("1", "u")]
 
 
 async def test_eight_processes_that_upgrade_at_once_upgrade_once(

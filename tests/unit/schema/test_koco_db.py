@@ -48,16 +48,16 @@ def test_a_check_fails_until_the_upgrade(path: Path) -> None:
     assert behind.exit_code == 1
     assert "koco db --upgrade" in behind.output
     assert koco_db("--current").exit_code == 0
-    assert "(behind, needs 0001)" in koco_db("--current").output
+    assert "(behind, needs 0002)" in koco_db("--current").output
     assert koco_db("--upgrade").exit_code == 0
     checked = koco_db("--check")
-    assert (checked.exit_code, checked.output) == (0, f"admin   sqlite   {path}   0001 (current)\n")
+    assert (checked.exit_code, checked.output) == (0, f"admin   sqlite   {path}   0002 (current)\n")
     assert rows_of(path) == ROWS
 
 
 def test_an_upgrade_of_what_is_current_only_says_so(path: Path) -> None:
     koco_db("--upgrade")
-    assert koco_db("--upgrade").output == f"admin   sqlite   {path}   0001 (current)\n"
+    assert koco_db("--upgrade").output == f"admin   sqlite   {path}   0002 (current)\n"
 
 
 @pytest.mark.parametrize("target", ["base", "admin:base"])
@@ -65,7 +65,7 @@ def test_a_downgrade_to_base_removes_everything(path: Path, target: str) -> None
     koco_db("--upgrade")
     result = koco_db("--downgrade", target)
     assert result.exit_code == 0, result.output
-    assert result.output.endswith("- (behind, needs 0001)\n")
+    assert result.output.endswith("- (behind, needs 0002)\n")
 
 
 @pytest.mark.parametrize("target", ["admin:0815", "0815", "execution:base", "nothing:base", ":base", "admin:"])

@@ -92,7 +92,7 @@ async def test_a_database_that_many_open_first_is_made_once(settings: Settings, 
     await asyncio.gather(*(panel.open() for panel in panels))
     await asyncio.gather(*(panel.close() for panel in panels))
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version_admin").fetchall() == [("0001",)]
+        assert connection.execute("SELECT version_num FROM alembic_version_admin").fetchall() == [("0002",)]
 
 
 async def test_an_upgrade_that_fails_changes_nothing(database: schema.Database, path: Path) -> None:
@@ -132,7 +132,7 @@ async def test_nothing_runs_on_a_database_of_a_newer_version(settings: Settings,
 
 async def test_a_revision_that_is_not_there_is_said_with_those_that_are(database: schema.Database) -> None:
     await schema.upgrade(database)
-    with pytest.raises(ConfigurationError, match="no revision 'x'; it has base, 0001"):
+    with pytest.raises(ConfigurationError, match="no revision 'x'; it has base, 0001, 0002"):
         await schema.downgrade(database, "x")
 
 

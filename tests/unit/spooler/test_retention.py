@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -258,3 +258,26 @@ async def test_the_setting_says_whether_executions_go(days: float | None, stays:
     await uploads.close()
     await retention._files.close()
     await retention._uploads.close()
+
+
+async def test_launches_that_never_began_go_after_a_day_and_younger_ones_stay(
+    store: ExecutionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, living = new_fid(), await execution(store, days_ago=2, state=ExecutionState.RUNNING)
+    for fid in (lost, living):
+        await store.keep_launch(fid, OWNER, b"x")
+    old = await execution(store, days_ago=31)
+    async with retained(store):
+        await until(lambda: is_gone(store, old))
+        assert await store.launch(lost) == b"x"
+    monkeypatch.setattr("kodosumi.retention.LOST_LAUNCH_S", -60.0)
+
+    async def is_lost() -> bool:
+        with suppress(ExecutionNotFound):
+            await store.launch(lost)
+            return False
+        return True
+
+    async with retained(store):
+        await until(is_lost)
+    assert await store.launch(living) == b"x"

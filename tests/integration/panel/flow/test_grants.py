@@ -161,6 +161,21 @@ async def test_a_runs_key_is_good_for_its_own_files_from_launch_to_end(
     assert (await client.get(f"/probe/{fid}", headers=key)).status_code == 401
 
 
+def granted_at(moment: float, panel: Panel, username: str, fid: str) -> str:
+    """A key that was made long ago and still holds."""
+    claims = {"sub": username, "aud": "kodosumi:run", "iat": int(moment), "exp": 4e9, "fid": fid, "launches": True}
+    return panel.identity._signed(claims)
+
+
+@pytest.mark.usefixtures("probe")
+async def test_a_launch_that_is_asked_for_again_later_has_a_key_that_holds(
+    panel: Panel, alice: Any, client: Any
+) -> None:
+    early = new_fid(1.7e9)
+    key = panel.identity.grant(alice.id, early, launches=True)
+    assert (await client.get(f"/probe/{early}", headers={KODOSUMI_API_KEY: key})).json()["may"] is True
+
+
 @pytest.mark.usefixtures("probe")
 async def test_a_runs_key_ends_with_its_run(panel: Panel, alice: Any, client: Any) -> None:
     long_ago = 1.7e9
@@ -168,7 +183,7 @@ async def test_a_runs_key_ends_with_its_run(panel: Panel, alice: Any, client: An
     await commit(panel, ended, alice.id, "starting", "finished", at=long_ago)
     keys = [
         panel.identity.grant(alice.id, ended, launches=True),
-        panel.identity.grant(alice.id, never, launches=True),
+        granted_at(long_ago, panel, alice.id, never),
         panel.identity.grant(alice.id, answered, launches=False),  # of a run that nobody has ever seen
         panel.identity.grant(alice.id, "../../etc", launches=True),
         IdentitySigner("another secret").grant(alice.id, ended, launches=True),
