@@ -1,6 +1,6 @@
 # `make start` runs everything on this machine, `make test` tests it. Everything lives in .venv.
 BIN := .venv/bin
-EXAMPLES := hello forms prime my_service approval documents
+EXAMPLES := hello forms prime my_service approval documents durable
 
 .PHONY: help setup dev start test test-unit check browser servers bench docs clean
 

@@ -44,9 +44,10 @@ class ExecutionMode(Protocol):
         ...
 
     async def resume(self, fid: str, by: str) -> bool:
-        """Lets a paused run go on; returns once status ``running`` is in the transport.
+        """Lets a paused run go on; returns once its status is in the transport.
 
-        Idempotent: a run that isn't paused is left as it is. False: no such living run.
+        That is ``running``, or ``starting`` of a run that hasn't begun: it waits for its turn again. Idempotent: a run
+        that isn't paused is left as it is. False: no such living run.
         """
         ...
 

@@ -22,8 +22,8 @@ from tests.stack import EXAMPLES, StackProcess
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
-EXAMPLE_NAMES = ("hello", "forms", "prime", "my_service", "approval", "documents")
-FLOWS = 7
+EXAMPLE_NAMES = ("hello", "forms", "prime", "my_service", "approval", "documents", "durable")
+FLOWS = 8
 """Flows of the examples: one each, prime has two."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

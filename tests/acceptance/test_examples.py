@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.acceptance import walks
 from tests.acceptance.conftest import EXAMPLE_NAMES, curl
 from tests.sse import read_stream
 from tests.stack import EXAMPLES, ROOT, StackProcess
@@ -43,6 +44,10 @@ def test_the_last_command_of_a_readme_starts_a_run_that_finishes(
     assert admin.get(f"/outputs/raw/{fid}").status_code == 200
 
 
+def test_a_paid_job_that_fails_once_pays_and_asks_once(admin: httpx.Client, flows: dict[str, str]) -> None:
+    walks.a_paid_job_pays_and_asks_once(admin, flows["Paid job"])
+
+
 def test_all_flows_of_the_examples_are_listed(flows: dict[str, str]) -> None:
     assert set(flows) >= {
         "Hello",
@@ -52,6 +57,7 @@ def test_all_flows_of_the_examples_are_listed(flows: dict[str, str]) -> None:
         "My service",
         "Approval",
         "Documents",
+        "Paid job",
     }
 
 

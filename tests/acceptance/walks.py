@@ -59,6 +59,26 @@ def a_purchase_that_nobody_confirms_is_not_made(admin: httpx.Client, url: str) -
     assert final(admin, fid) == {"bought": False, "why": "nobody answered in time"}
 
 
+def a_paid_job_pays_and_asks_once(admin: httpx.Client, url: str) -> None:
+    """``durable``: its first attempt fails after it paid and was answered; the second one does neither again."""
+    fid = launched(admin, url, {"subject": "Rivers", "seconds": 0.1, "patience": 600, "trouble": True})
+    (lid,) = open_locks(admin, fid)
+    assert answer(admin, fid, lid, direction="at length").status_code == 200
+
+    assert final(admin, fid) == {"attempts": 2, "direction": "at length", "paid": 40}
+    events = read_stream(admin, f"/outputs/stream/{fid}?extended=true")
+    assert [event.kind for event in events].count("lock") == 1
+    (attempt,) = (json.loads(event.payload)["dict"] for event in events if event.kind == "attempt")
+    assert attempt["number"] == 2
+    assert "durable.service.Busy" in attempt["reason"]
+    orders = [json.loads(event.payload)["dict"] for event in events if event.kind == "action"]
+    assert [(order["step"], order["attempt"], order["charged"]) for order in orders] == [
+        ("research", 1, True),
+        ("research", 2, False),
+        ("article", 2, True),
+    ]
+
+
 async def a_user_answers_on_the_page_of_the_run(page: Page, url: str) -> None:
     """``approval``: from the form to the answer, with a mistake in between."""
     await page.goto(f"/inputs{url}")
