@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -12,7 +13,7 @@ import pytest
 from kodosumi.error import ExecutionNotFound, KodosumiError, LockNotFound, LockReleased, PayloadTooLarge
 from kodosumi.events import EventKind, ExecutionState, new_fid
 from kodosumi.runner.lock_types import LockAnswer
-from kodosumi.runner.spec import UploadedFile
+from kodosumi.runner.spec import Retry, UploadedFile
 from tests.conditions import until
 from tests.engine import OWNER, Engine
 
@@ -34,6 +35,40 @@ async def asks_twice(tracer):
 async def idles(tracer):
     await tracer.debug("ready")
     await asyncio.sleep(600)
+
+async def steps(inputs, tracer):
+    await tracer.debug("ready")
+    if inputs:
+        await asyncio.to_thread(wait_for, inputs)
+    await tracer.checkpoint()
+    await tracer.debug("done")
+
+def steps_plainly(inputs, tracer):
+    tracer.debug_sync("ready")
+    if inputs:
+        wait_for(inputs)
+    tracer.checkpoint_sync()
+    tracer.debug_sync("done")
+
+def wait_for(path):
+    import pathlib, time
+    while not pathlib.Path(path).exists():
+        time.sleep(0.01)
+
+class Busy(ValueError):
+    pass
+
+async def fails_twice(inputs, tracer):
+    await tracer.debug(f"attempt {tracer.attempt}")
+    if tracer.attempt < 3:
+        raise Busy(f"busy {tracer.attempt}")
+    return "done"
+
+async def asks_and_fails_once(tracer):
+    got = await tracer.lock("ask", 1)
+    if tracer.attempt < 2:
+        raise Busy
+    return [got, await tracer.lock("ask", 2)]
 """
 
 
@@ -216,3 +251,102 @@ class ModeContract:
         assert (ended.state, ended.locks) == (ExecutionState.ERROR, ())
         assert await engine.payloads(fid, EventKind.ERROR) == ["killed by Ada"]
         assert await told(engine, fid, EventKind.LEASE) == []
+
+    # pauses ----------------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("name", ["steps", "steps_plainly"])
+    async def test_a_paused_run_waits_at_its_next_call_until_it_is_resumed(
+        self, engine: Engine, tmp_path: Path, name: str
+    ) -> None:
+        on = tmp_path / "on"
+        fid = await engine.launch(f"mode_agent:{name}", str(on))
+        await engine.first(fid, EventKind.DEBUG)
+        assert await engine.mode.pause(fid, "Ada") and await engine.mode.pause(fid, "Bob")
+        on.touch()
+        execution = await until(
+            lambda: engine.store.execution(fid), lambda execution: execution.state == ExecutionState.PAUSED
+        )
+        assert execution.shown_state == ExecutionState.PAUSED
+        assert await engine.payloads(fid, EventKind.DEBUG) == ["ready"]
+
+        assert await engine.mode.resume(fid, "Ada") and await engine.mode.resume(fid, "Bob")
+        assert (await engine.ended(fid)).state == ExecutionState.FINISHED
+        assert await engine.payloads(fid, EventKind.STATUS) == ["starting", "running", "paused", "running", "finished"]
+        assert await engine.payloads(fid, EventKind.DEBUG) == ["ready", "done"]
+
+    @pytest.mark.parametrize("name", ["steps", "steps_plainly"])
+    async def test_a_paused_run_can_be_cancelled(self, engine: Engine, tmp_path: Path, name: str) -> None:
+        on = tmp_path / "on"
+        fid = await engine.launch(f"mode_agent:{name}", str(on))
+        await engine.first(fid, EventKind.DEBUG)
+        assert await engine.mode.pause(fid, "Ada")
+        on.touch()
+        assert await engine.mode.cancel(fid, "Bob")
+        await engine.ended(fid)
+        assert await engine.payloads(fid, EventKind.ERROR) == ["killed by Bob"]
+        assert await engine.payloads(fid, EventKind.DEBUG) == ["ready"]
+
+    async def test_an_answer_given_during_a_pause_is_used_after_it(self, engine: Engine) -> None:
+        fid = await engine.launch("mode_agent:asks")
+        [lid] = await open_locks(engine, fid)
+        assert await engine.mode.pause(fid, "Ada")
+        await settle(engine, fid, lid, "ok")
+        await until(lambda: told(engine, fid, EventKind.LEASE))
+        assert await engine.payloads(fid, EventKind.FINAL) == []
+        assert await engine.mode.resume(fid, "Ada")
+        assert (await engine.ended(fid)).state == ExecutionState.FINISHED
+
+    async def test_a_run_that_is_not_there_cannot_be_paused(self, engine: Engine) -> None:
+        fid = await engine.launch("mode_agent:hello")
+        await engine.ended(fid)
+        await until(lambda: engine.mode.known([fid]), lambda known: not known)
+        for one in (fid, new_fid()):
+            assert not await engine.mode.pause(one, "Ada")
+            assert not await engine.mode.resume(one, "Ada")
+
+    # attempts --------------------------------------------------------------------------------------------------------
+
+    async def test_what_an_author_wants_retried_is_called_again(self, engine: Engine) -> None:
+        retry = Retry(max_attempts=3, on=("ValueError",), delay=0.05)
+        fid = await engine.launch("mode_agent:fails_twice", retry=retry)
+        assert (await engine.ended(fid)).state == ExecutionState.FINISHED
+        kinds = [event.kind.value for event in await engine.events(fid)]
+        head = ["status", "inputs", "meta"]
+        assert kinds == [*head, "status", "debug", *["attempt", "status", "debug"] * 2, "final", "status"]
+        attempts = await told(engine, fid, EventKind.ATTEMPT)
+        assert [attempt["number"] for attempt in attempts] == [2, 3]
+        assert attempts[1]["reason"].endswith("mode_agent.Busy: busy 2")
+        assert await engine.payloads(fid, EventKind.DEBUG) == ["attempt 1", "attempt 2", "attempt 3"]
+
+    @pytest.mark.parametrize(
+        ("retry", "calls"), [(Retry(max_attempts=2, delay=0.05), 2), (Retry(on=("KeyError",), delay=0.05), 1)]
+    )
+    async def test_the_last_failure_ends_the_run(self, engine: Engine, retry: Retry, calls: int) -> None:
+        fid = await engine.launch("mode_agent:fails_twice", retry=retry)
+        assert (await engine.ended(fid)).state == ExecutionState.ERROR
+        assert len(await engine.payloads(fid, EventKind.DEBUG)) == calls
+        [error] = await engine.payloads(fid, EventKind.ERROR)
+        assert error.endswith(f"mode_agent.Busy: busy {calls}")
+
+    async def test_a_run_that_waits_for_its_next_attempt_is_known_paused_resumed_and_cancelled(
+        self, engine: Engine
+    ) -> None:
+        fid = await engine.launch("mode_agent:fails_twice", retry=Retry(delay=30.0))
+        await engine.first(fid, EventKind.DEBUG)
+        assert await engine.mode.known([fid]) == {fid}
+        for call in (engine.mode.pause, engine.mode.resume, engine.mode.cancel):
+            assert await call(fid, "Ada")
+        assert (await engine.ended(fid)).state == ExecutionState.ERROR
+        assert await engine.payloads(fid, EventKind.ERROR) == ["killed by Ada"]
+        statuses = await engine.payloads(fid, EventKind.STATUS)
+        assert statuses == ["starting", "running", "paused", "running", "error"]
+
+    async def test_an_answer_outlives_the_attempt_it_was_given_to(self, engine: Engine) -> None:
+        fid = await engine.launch("mode_agent:asks_and_fails_once", retry=Retry(delay=0.05))
+        [first] = await open_locks(engine, fid)
+        await settle(engine, fid, first, "yes")
+        _, second = await open_locks(engine, fid, 2)
+        await settle(engine, fid, second, "no")
+        assert (await engine.ended(fid)).state == ExecutionState.FINISHED
+        assert await engine.payloads(fid, EventKind.FINAL) == ['{"__list__": [{"str": "yes"}, {"str": "no"}]}']
+        assert [lease["lid"] for lease in await told(engine, fid, EventKind.LEASE)] == [first, second]

@@ -27,7 +27,7 @@ class _Run:
     Attributes:
         spec: what to run next. producer: tells what its runner doesn't.
         going: set while it isn't paused.
-        at_work: whether the runner serves it. begun: whether it ever did.
+        idle: set while the runner doesn't serve it. begun: whether it ever did.
         killed_by: who asked for its end.
         steering: held while it's paused or resumed from here.
     """
@@ -35,11 +35,19 @@ class _Run:
     spec: RunSpec
     producer: EventProducer
     going: asyncio.Event = field(default_factory=asyncio.Event)
-    at_work: bool = False
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
     begun: bool = False
     killed_by: str | None = None
     steering: asyncio.Lock = field(default_factory=asyncio.Lock)
     serving: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.going.set()
+        self.idle.set()
+
+    @property
+    def at_work(self) -> bool:
+        return not self.idle.is_set()
 
     @property
     def fid(self) -> str:
@@ -84,7 +92,6 @@ class MemoryMode:
         except TransportError as exc:
             raise LaunchUnavailable(f"The run was not started: {exc}. Try again later.") from exc
         run = self._runs[spec.fid] = _Run(checked(spec), producer)
-        run.going.set()
         run.serving = asyncio.create_task(self._serve(run))
 
     async def cancel(self, fid: str, by: str) -> bool:
@@ -157,17 +164,23 @@ class MemoryMode:
         if run is None:
             return False
         async with run.steering:
-            if run.at_work and self._runner is not None:
-                steered = await (self._runner.pause if pause else self._runner.resume)(fid, by)
-            elif pause == run.going.is_set():
-                if pause:
-                    run.going.clear()  # first: it must not begin meanwhile
-                steered = await self._tell(run, self._state_of(run, pause=pause))
-            else:
-                return True
-            if steered:
-                (run.going.clear if pause else run.going.set)()
-            return steered
+            while run.at_work and self._runner is not None:
+                if await (self._runner.pause if pause else self._runner.resume)(fid, by):
+                    (run.going.clear if pause else run.going.set)()
+                    return True
+                # This attempt is about to end; another one may follow.
+                await run.idle.wait()
+            return fid in self._runs and await self._steer_idle(run, pause=pause)
+
+    async def _steer_idle(self, run: _Run, *, pause: bool) -> bool:
+        if pause != run.going.is_set():
+            return True
+        if pause:
+            run.going.clear()  # first: it must not begin meanwhile
+        told = await self._tell(run, self._state_of(run, pause=pause))
+        if told and not pause:
+            run.going.set()
+        return told
 
     def _state_of(self, run: _Run, *, pause: bool) -> ExecutionState:
         if pause:
@@ -198,12 +211,13 @@ class MemoryMode:
         """Serves an attempt in its turn; True when it's time for another one, False when the run is over."""
         await self._turn_of(run)
         try:
-            run.at_work = run.begun = True
+            run.begun = True
+            run.idle.clear()
             self._runner = self._runner or Runner(run.spec.environment)
             ticket = replace(run.producer.ticket, max_event_bytes=self._max_event_bytes)
             outcome = await self._runner.run(run.spec, ticket, self._lock_expires_s)
         finally:
-            run.at_work = False
+            run.idle.set()
             self._turn.release()
         if outcome.end != AttemptEnd.RAISED:
             return False

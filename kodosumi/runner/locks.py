@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
 
 from ..error import ExecutionClosed, ExecutionNotFound, LockNotFound, LockReleased, PayloadTooLarge, UnknownLock
 from ..events import Event, EventKind, parsed_json
+from .lock import EarlierLocks, Lock, lock_event
 from .lock_types import BUSY, CANCELLED, LockAnswer, LockClaim, LockOutcome, LockRequest, OpenLock
 from .mailbox import Mailbox
 from .spec import KeptLock
@@ -32,36 +31,6 @@ CLAIM_LIFETIME_S = 60.0
 
 MAX_REMOTE_WAITS = 5_000
 """Calls of remote tasks that one run holds; further ones are told to ask again, so that a cancel gets through."""
-
-
-@dataclass(eq=False, slots=True)
-class Lock:
-    """One lock.
-
-    Attributes:
-        terms: what whoever answers is told.
-        deadline: loop time at which it expires.
-        own: whether the run's own process waits for it, rather than a remote task.
-        outcome: how it ended; done as soon as it has.
-        timer: to its expiry. claim_timer: to its claim's end.
-        holder: the claim that is being worked on, "" when there is none.
-        issued: all claims there were.
-        queue: claims that wait for their turn, in order.
-        taken: the claim whose answer was taken.
-        kept: what a further attempt takes over of it; None: nothing.
-    """
-
-    terms: OpenLock
-    deadline: float
-    own: bool
-    outcome: asyncio.Future[LockOutcome]
-    timer: asyncio.TimerHandle | None = None
-    claim_timer: asyncio.TimerHandle | None = None
-    holder: str = ""
-    issued: set[str] = field(default_factory=set)
-    queue: dict[str, asyncio.Future[None]] = field(default_factory=dict)
-    taken: str = ""
-    kept: KeptLock | None = None
 
 
 class Locks:
@@ -103,7 +72,7 @@ class Locks:
         self._loop = asyncio.get_running_loop()
         self._locks: dict[str, Lock] = {}
         self._opening: dict[str, asyncio.Task[Any]] = {}
-        self._earlier: dict[str, deque[Lock]] = {}
+        self._earlier = EarlierLocks()
         self._joined: dict[str, Lock] = {}
         self._remote = 0
         self._own = 0
@@ -143,7 +112,7 @@ class Locks:
         for one in kept:
             lock = self._reopened(one)
             self._locks[one.lid] = lock
-            self._earlier.setdefault(_identity(one), deque()).append(lock)
+            self._earlier.add(one, lock)
         self._changed()
 
     # asked for by tracers --------------------------------------------------------------------------------------------
@@ -199,21 +168,16 @@ class Locks:
         return CANCELLED if lock is None else await asyncio.shield(lock.outcome)
 
     def _join(self, request: LockRequest, *, own: bool) -> Lock | None:
-        """The first lock of an earlier attempt that is the same and that nobody has taken up yet."""
-        if not self._earlier or self._over:
+        """The lock of an earlier attempt that it asks for again, if there is one."""
+        lock = None if self._over else self._earlier.find(request)
+        if lock is None:
             return None
-        same = self._earlier.get(_identity(request, parsed_json(request.data)))
-        while same:
-            lock = same.popleft()
-            if lock.outcome.done() and lock.outcome.result().result is None:
-                continue  # it expired meanwhile: who asks now has the full time
-            self._joined[request.lid] = lock
-            if own and not lock.outcome.done():
-                lock.own = True
-                self._count(lock, 1)
-                self._changed()
-            return lock
-        return None
+        self._joined[request.lid] = lock
+        if own and not lock.outcome.done():
+            lock.own = True
+            self._count(lock, 1)
+            self._changed()
+        return lock
 
     def _reopened(self, kept: KeptLock) -> Lock:
         terms = OpenLock(self._fid, self._username, kept.lid, kept.name, kept.data, kept.expires)
@@ -231,7 +195,7 @@ class Locks:
         timeout_s = self._expires_s if request.timeout_s is None else request.timeout_s
         data = parsed_json(request.data)
         terms = OpenLock(self._fid, self._username, request.lid, request.name, data, time.time() + timeout_s)
-        event = _event(
+        event = lock_event(
             EventKind.LOCK,
             terms,
             data=data,
@@ -382,7 +346,7 @@ class Locks:
         self._end_lock(lock, LockOutcome(error=TimeoutError(text)))
 
     def _tell_end(self, lock: Lock, facts: dict[str, Any]) -> None:
-        event = _event(EventKind.LEASE, lock.terms, **{"result": None, **facts})
+        event = lock_event(EventKind.LEASE, lock.terms, **{"result": None, **facts})
         check_size(event, self._max_bytes)
         # Without waiting: there are no more of these than locks, which did wait.
         self._mailbox.post_now([event])
@@ -417,17 +381,6 @@ class Locks:
         if self._names is not None and name not in self._names:
             known = ", ".join(sorted(self._names)) or "none at all"
             raise UnknownLock(f"The app has no @app.lock({name!r}) handler. Its locks: {known}.")
-
-
-def _event(kind: EventKind, terms: OpenLock, **facts: Any) -> Event:
-    content = {"dict": {"name": terms.name, "lid": terms.lid, **facts}}
-    return Event.now(kind, json.dumps(content, ensure_ascii=False))
-
-
-def _identity(asked: KeptLock | LockRequest, data: Any = None) -> str:
-    """Equal for locks that are the same to the code that asks for them."""
-    data = asked.data if isinstance(asked, KeptLock) else data
-    return json.dumps([asked.name, data, asked.assignee, asked.four_eyes], sort_keys=True)
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from ..error import ExecutionClosed, PayloadTooLarge
@@ -20,16 +19,14 @@ from .files.downloads import remove_downloads
 from .lock_types import BUSY, CANCELLED, PASSED, LockOutcome, LockRequest, OpenLock
 from .locks import MAX_REMOTE_WAITS, Locks
 from .mailbox import open_mailbox
-from .spec import Attempt, AttemptEnd, CurrentRun, KeptLock, RunSpec, UploadedFile
+from .run_events import attempt_event, error_end, shortened, upload_events
+from .spec import AttemptEnd, CurrentRun, KeptLock, RunSpec
 from .state import Sources, Surroundings, threads_left
 from .tracer import RunHome, Tracer, check_size
 from .usercode import Outcome, UserCode
 
 GRACE_S = 5.0
 """Time for user code to clean up after a cancel."""
-
-MAX_ERROR_CHARS = 100_000
-"""Longest traceback text; the middle of a longer one is left out."""
 
 MAX_FAILURE_CHARS = 4_000
 """Longest text for the next attempt's reason, likewise: it's kept where the waiting for that attempt is."""
@@ -207,7 +204,7 @@ class Run:
         state = ExecutionState.RUNNING if self._paused_by is None else ExecutionState.PAUSED
         status = Event.now(EventKind.STATUS, state)
         if self.attempt.number == 1:
-            return [status, *_told(self._spec.uploads)]
+            return [status, *upload_events(self._spec.uploads)]
         # A durable run's attempt was told by whoever made sure that the one before is over.
         return [status] if self._spec.durable else [attempt_event(self.attempt), status]
 
@@ -351,7 +348,7 @@ class Run:
         await self._mailbox.shipped()
         if failure and self._mailbox.failure is not None:
             # Events were lost after all was decided: another attempt can't make up for them.
-            failure, ended = "", _error_end(LOSS_NOTICE)
+            failure, ended = "", error_end(LOSS_NOTICE)
             self._mailbox.force(ended)
             await self._mailbox.shipped()
         reason = self._why_unfit(restored)
@@ -370,24 +367,24 @@ class Run:
             return ""
         assert self._user is not None
         outcome = self._user.done.result()
-        return _shortened(outcome.text, MAX_FAILURE_CHARS) if outcome.again else ""
+        return shortened(outcome.text, MAX_FAILURE_CHARS) if outcome.again else ""
 
     def _end_events(self) -> list[Event]:
         if self._mailbox.failure is not None:
-            return _error_end(LOSS_NOTICE)
+            return error_end(LOSS_NOTICE)
         if self._notice is not None:
-            return _error_end(self._notice)
+            return error_end(self._notice)
         assert self._user is not None
         return self._end_of(self._user.done.result())
 
     def _end_of(self, outcome: Outcome) -> list[Event]:
         if outcome.failed:
-            return _error_end(outcome.text)
+            return error_end(outcome.text)
         final = Event.now(EventKind.FINAL, outcome.text)
         try:
             check_size(final, self._max_bytes)
         except PayloadTooLarge as exc:
-            return _error_end(f"{type(exc).__module__}.{type(exc).__qualname__}: {exc}")
+            return error_end(f"{type(exc).__module__}.{type(exc).__qualname__}: {exc}")
         return [final, Event.now(EventKind.STATUS, ExecutionState.FINISHED)]
 
     def _why_unfit(self, restored: bool) -> str:
@@ -412,30 +409,3 @@ class Run:
             changed = self._surroundings.restore()
         # Whether a late import or the run itself made the change can't be told: only a fresh process is right.
         return "modules imported during the run changed the process" if imported and changed else ""
-
-
-def attempt_event(attempt: Attempt) -> Event:
-    """What tells that a further attempt begins, and why."""
-    content = {"dict": {"number": attempt.number, "reason": attempt.reason}}
-    return Event.now(EventKind.ATTEMPT, json.dumps(content, ensure_ascii=False))
-
-
-def _told(uploads: Sequence[UploadedFile]) -> list[Event]:
-    if not uploads:
-        return []
-    files = [asdict(upload) for upload in uploads]
-    return [Event.now(EventKind.UPLOAD, json.dumps({"Upload": {"files": files}}, ensure_ascii=False))]
-
-
-def _error_end(text: str) -> list[Event]:
-    return [
-        Event.now(EventKind.ERROR, _shortened(text, MAX_ERROR_CHARS)),
-        Event.now(EventKind.STATUS, ExecutionState.ERROR),
-    ]
-
-
-def _shortened(text: str, max_chars: int) -> str:
-    half = max_chars // 2
-    if len(text) <= max_chars:
-        return text
-    return f"{text[:half]}\n… {len(text) - max_chars:,} characters left out …\n{text[-half:]}"
