@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import cloudpickle
 import pytest
 import ray
 
+from kodosumi.cluster import NAMESPACE
 from kodosumi.events import Event, new_fid
 from kodosumi.runner.main import RunOutcome
 from kodosumi.runner.spec import AppEnvironment, RunSpec
@@ -28,10 +30,11 @@ class Actor:
         self.environment = AppEnvironment("test", python_path=(str(folder), ROOT), working_dir=str(folder))
         self._collector = collector
         self._options = {"name": collector_name, "known": Known()}
+        name = f"collecting-{uuid.uuid4().hex}"
         self.handle = (
             ray.remote(CollectingRunner)
-            .options(num_cpus=0, max_concurrency=64, runtime_env=KNOWN)
-            .remote(self.environment)
+            .options(name=name, namespace=NAMESPACE, num_cpus=0, max_concurrency=64, runtime_env=KNOWN)
+            .remote(self.environment, name)
         )
 
     def change(self, name: str) -> None:
@@ -39,12 +42,12 @@ class Actor:
         with (self.folder / name).open("a") as file:
             file.write("\nchanged = True\n")
 
-    def begin(self, entry_point: str | Callable[..., Any], inputs: Any = None) -> tuple[str, Any]:
-        """Starts a run: its id, and the outcome to await."""
+    def begin(self, entry_point: str | Callable[..., Any], inputs: Any = None, **changes: Any) -> tuple[str, Any]:
+        """Starts a run: its id, and the outcome to await; ``changes`` are fields of the spec."""
         ticket = ProducerTicket(new_fid(), "tester", "collector", self._options, max_event_bytes=1_000_000)
         portable = entry_point if isinstance(entry_point, str) else cloudpickle.dumps(entry_point)
         spec = RunSpec(ticket.fid, "tester", self.environment, portable, cloudpickle.dumps(inputs), "{}", "{}")
-        return ticket.fid, self.handle.run.remote(spec, ticket)
+        return ticket.fid, self.handle.run.remote(replace(spec, **changes), ticket)
 
     async def serve(
         self, entry_point: str | Callable[..., Any], inputs: Any = None

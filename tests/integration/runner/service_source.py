@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -58,3 +59,24 @@ async def blocks(inputs, tracer):
     print("blocking")
     time.sleep(inputs)
     await tracer.debug("awake")
+
+
+@ray.remote(num_cpus=0)
+def passes(tracer, path, plainly):
+    tracer.debug_sync(f"ready {tracer.attempt}")
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    try:
+        tracer.checkpoint_sync() if plainly else asyncio.run(tracer.checkpoint())
+    except asyncio.CancelledError:
+        return "ended"
+    tracer.debug_sync("passed")
+
+
+async def has_tasks_pass(inputs, tracer):
+    passing = [passes.remote(tracer, inputs, plainly) for plainly in (True, False)]
+    try:
+        await asyncio.gather(*passing)
+    except asyncio.CancelledError:
+        print(await asyncio.gather(*passing))
+        raise

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from kodosumi.runner.main import StaleEnvironment
+from kodosumi.runner.spec import Attempt, AttemptEnd
 from tests.conditions import until
 from tests.integration.runner.collector import KNOWN
 
@@ -104,3 +105,24 @@ async def test_changed_source_is_refused_before_anything_is_put(own_actor) -> No
         await outcome
     assert isinstance(caught.value, RayTaskError)
     assert await own_actor.events(fid) == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_remote_tasks_wait_at_their_checkpoints_while_the_run_is_paused(actor, tmp_path, ends: bool) -> None:
+    go = tmp_path / "go"
+    attempt = Attempt(number=2, reason="it was lost")
+    fid, outcome = actor.begin("actor_service:has_tasks_pass", str(go), attempt=attempt)
+    await until(lambda: actor.payloads(fid, "debug"), lambda told: told == ["ready 2"] * 2)
+    assert await actor.handle.pause.remote(fid, "alice")
+    go.touch()
+    held = actor.handle.checkpoint.remote(fid, 2)
+    assert ray.wait([held], timeout=0.2)[0] == []
+    if ends:
+        assert await actor.handle.cancel.remote(fid, "alice")
+        assert (await outcome).end == AttemptEnd.OVER
+        assert await actor.payloads(fid, "stdout") == ["['ended', 'ended']"]
+        return
+    assert await actor.handle.resume.remote(fid, "alice")
+    assert (await outcome).state == "finished"
+    told = [event.payload for event in await actor.events(fid) if event.kind in ("status", "debug")]
+    assert told == ["running", "ready 2", "ready 2", "paused", "running", "passed", "passed", "finished"]
