@@ -27,6 +27,8 @@ FILL = f"""
     SELECT 'f' || lpad((1 + n % 5)::text, 8, '0'), 'user-1', {FIRST}, CASE WHEN n % 1000 < 5 THEN 'result' ELSE 'stdout'
         END, repeat('y', 100), 1 + n / 5 FROM generate_series(0, {EVENTS} - 1) n;
     INSERT INTO execution_notices (fid, seq, kind, due_at) SELECT fid, 20, 'finished', 1e10 FROM executions;
+    INSERT INTO execution_launches (fid, part, username, kept_at, launch)
+    SELECT fid, 0, username, 1e9, repeat('z', 500)::bytea FROM executions;
 """
 FID = "f00000002"
 
@@ -47,6 +49,9 @@ HOT = {
     "left over": (statements.LEFT_OVER, [100]),
     "expired": (statements.EXPIRED, [float(FIRST + 100), 100]),
     "purge": (statements.PURGE, [[FID]]),
+    "a launch": (statements.LAUNCH, [FID]),
+    "drop a launch": (statements.DROP_LAUNCH, [FID]),
+    "drop lost launches": (statements.DROP_LOST_LAUNCHES, [1e8]),
     "delete events": (statements.DELETE_EVENTS, [FID, 5_000]),
     "delete events of several": (statements.DELETE_EVENTS_OF, [[FID]]),
     "claim notices": (statements.CLAIM_NOTICES, [4, 20.0]),

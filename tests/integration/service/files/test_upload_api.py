@@ -12,7 +12,7 @@ import pytest
 
 from kodosumi.events import new_fid
 from kodosumi.service.context import Panel
-from tests.conditions import until
+from tests.integration.panel.flow.test_grants import granted_at
 from tests.integration.service.files.conftest import Begin
 from tests.integration.service.files.uploading import chunk, uploaded
 
@@ -157,7 +157,7 @@ async def test_only_who_may_puts_files_into_a_run(
     mine = {"KODOSUMI_API_KEY": panel.identity.grant(bob.id, run, launches=False)}
     other = {"KODOSUMI_API_KEY": panel.identity.grant(alice.id, await begin(alice.id), launches=True)}
     over = await begin(alice.id, "starting", "finished")
-    dead = {"KODOSUMI_API_KEY": panel.identity.grant(alice.id, new_fid(1e9), launches=True)}
+    dead = {"KODOSUMI_API_KEY": granted_at(1e9, panel, alice.id, new_fid(1e9))}
     assert await status(client, run, headers=mine) == 201
     assert await status(client, run, headers=other) == 404
     assert await status(client, over, headers=other) == 404
@@ -223,7 +223,15 @@ async def test_who_logged_out_sends_no_more_chunks(alice: Any) -> None:
     assert (await chunk(alice, upload_id, 0, b"x")).status_code == 201
     await alice.post("/logout")
     key = {"KODOSUMI_API_KEY": alice.key}
-    await until(lambda: chunk(alice, upload_id, 0, b"x", headers=key), lambda answer: answer.status_code == 401)
+    assert (await chunk(alice, upload_id, 0, b"x", headers=key)).status_code == 401
+
+
+async def test_a_disabled_role_sends_no_more_chunks(admin: Any, alice: Any) -> None:
+    upload_id = (await alice.post("/files/init", json={"filename": "a", "total_chunks": 1})).json()["upload_id"]
+    key = {"KODOSUMI_API_KEY": alice.key}
+    assert (await chunk(alice, upload_id, 0, b"x", headers=key)).status_code == 201
+    await admin.put(f"/role/{alice.id}", json={"active": False})
+    assert (await chunk(alice, upload_id, 0, b"x", headers=key)).status_code == 401
 
 
 async def test_chunks_that_cannot_be_understood_are_refused(alice: Any) -> None:
