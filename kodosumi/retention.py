@@ -3,8 +3,8 @@
 Executions which ended longer ago than ``KODO_RETENTION_DAYS`` go with their files, and uploads that nobody has gone on
 with for ``KODO_UPLOAD_MAX_AGE``, by their last change and by nothing else: that a spooler starts, ends or dies removes
 none. After a day, launches of durable runs that never began go too. The store decides which executions may go and lets
-one process at a time do it, so every spooler has this duty and none needs to know of the others. It isn't for what users
-delete: `koco vacuum` removes that.
+one process at a time do it, so every spooler has this duty and none needs to know of the others. It isn't for what
+users delete: `koco vacuum` removes that.
 """
 
 from __future__ import annotations
