@@ -269,10 +269,20 @@ class ModeContract:
         assert execution.shown_state == ExecutionState.PAUSED
         assert await engine.payloads(fid, EventKind.DEBUG) == ["ready"]
 
-        assert await engine.mode.resume(fid, "Ada") and await engine.mode.resume(fid, "Bob")
+        assert await engine.mode.resume(fid, "Ada")
         assert (await engine.ended(fid)).state == ExecutionState.FINISHED
         assert await engine.payloads(fid, EventKind.STATUS) == ["starting", "running", "paused", "running", "finished"]
         assert await engine.payloads(fid, EventKind.DEBUG) == ["ready", "done"]
+
+    async def test_what_is_asked_for_again_is_no_news(self, engine: Engine) -> None:
+        fid = await engine.launch("mode_agent:idles")
+        await engine.first(fid, EventKind.DEBUG)
+        for call in (engine.mode.resume, engine.mode.pause, engine.mode.pause, engine.mode.resume, engine.mode.resume):
+            assert await call(fid, "Ada")
+        assert await engine.mode.cancel(fid, "Ada")
+        await engine.ended(fid)
+        statuses = await engine.payloads(fid, EventKind.STATUS)
+        assert statuses == ["starting", "running", "paused", "running", "error"]
 
     @pytest.mark.parametrize("name", ["steps", "steps_plainly"])
     async def test_a_paused_run_can_be_cancelled(self, engine: Engine, tmp_path: Path, name: str) -> None:
