@@ -15,6 +15,7 @@ from kodosumi.config import Settings
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.servers.s3 import S3Server
+from tests.servers.temporal import TemporalServer
 
 pytest.register_assert_rewrite(
     "tests.transport_contract",
@@ -79,6 +80,13 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 def redis_server() -> Iterator[RedisServer]:
     """A Redis server that only this session knows: use key prefixes of your own."""
     with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def temporal_server() -> Iterator[TemporalServer]:
+    """A Temporal server that only this session knows: use a task queue of your own."""
+    with TemporalServer() as server:
         yield server
 
 

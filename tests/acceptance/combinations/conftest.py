@@ -16,6 +16,7 @@ from kodosumi.transport import TRANSPORTS
 from tests.acceptance.faults.plant import Plant
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
+from tests.servers.temporal import TemporalServer
 
 ALONE = "memory"
 """The members for one process; they have their contract suites."""
@@ -58,8 +59,15 @@ def _redis(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"event_transport": "redis", "redis_url": server.url(), "redis_stream_prefix": prefix}
 
 
+def _temporal(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The session's Temporal; a plant has a task queue of its own."""
+    server: TemporalServer = request.getfixturevalue("temporal_server")
+    return {"execution_mode": "temporal", "temporal_host": server.address}
+
+
 SETTINGS: dict[str, Provide] = {
     "direct": lambda _: {},
+    "temporal": _temporal,
     "ray": lambda _: {"event_transport": "ray"},
     "redis": _redis,
     "sqlite": lambda _: {},

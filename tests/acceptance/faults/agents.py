@@ -13,6 +13,8 @@ import ray
 from kodosumi.core import Tracer, response
 
 PATIENCE_S = 300.0
+STEPS = 1_000
+QUESTION_AT = STEPS // 2
 
 
 async def count(inputs: dict[str, Any], tracer: Tracer) -> int:
@@ -169,6 +171,49 @@ async def ask_and_tell(inputs: dict[str, Any], tracer: Tracer) -> Any:
     """Tells which process it is, and asks."""
     await tracer.debug(str(os.getpid()))
     return await tracer.lock("question", data={"number": 1})
+
+
+async def steps(inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Notes its beginning, tells a thousand numbers with small pauses, and asks in the middle; returns the answer."""
+    note(inputs["notes"], tracer)
+    answer = None
+    for number in range(STEPS):
+        if number == QUESTION_AT:
+            answer = await tracer.lock("question", data={"number": number})
+        await tracer.result(number)
+        if number % 10 == 9:
+            await asyncio.sleep(0.02)
+    return answer
+
+
+async def noted_drip(inputs: dict[str, Any], tracer: Tracer) -> int:
+    """Notes its beginning, and tells numbers until the gate is there; returns how many it was."""
+    note(inputs["notes"], tracer)
+    return await drip(inputs, tracer)
+
+
+async def noted_question(inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Notes its beginning, and asks; returns the answer."""
+    note(inputs["notes"], tracer)
+    return await tracer.lock("question", data={"number": 1})
+
+
+class Busy(ValueError):
+    """What makes :func:`flaky` worth another attempt."""
+
+
+async def flaky(inputs: dict[str, Any], tracer: Tracer) -> int:
+    """Tells which attempt it is and raises, but for the attempt ``succeeds``."""
+    await tracer.result(tracer.attempt)
+    if tracer.attempt < inputs["succeeds"]:
+        raise Busy(f"busy in attempt {tracer.attempt}")
+    return tracer.attempt
+
+
+def note(path: str, tracer: Tracer) -> None:
+    """Appends a line with the attempt and the process: the effect that must not come twice."""
+    with open(path, "a") as notes:
+        notes.write(f"{tracer.attempt} {os.getpid()}\n")
 
 
 @ray.remote(num_cpus=0)

@@ -1,11 +1,11 @@
-"""One endpoint that launches any of the agents: ``{"entry": name, "inputs": JSON text}``, and one that takes files."""
+"""Launches any agent: ``{"entry": name, "inputs": JSON text}``; one endpoint takes files, one has a ``Retry``."""
 
 import json
 from typing import Any
 
 from fastapi import Request
 
-from kodosumi.core import InputsError, Launch, ServeAPI
+from kodosumi.core import InputsError, Launch, Retry, ServeAPI
 from kodosumi.core import forms as F
 
 app = ServeAPI()
@@ -23,6 +23,11 @@ async def enter(request: Request, inputs: dict):
 
 @app.enter("/files", files_form, summary="Files")
 async def enter_files(request: Request, inputs: dict):
+    return Launch(request, f"agents:{inputs['entry']}", inputs=json.loads(inputs["inputs"] or "{}"))
+
+
+@app.enter("/again", form, summary="Again", retry=Retry(max_attempts=3, on=["agents.Busy"], delay=0.05))
+async def enter_again(request: Request, inputs: dict):
     return Launch(request, f"agents:{inputs['entry']}", inputs=json.loads(inputs["inputs"] or "{}"))
 
 

@@ -1,4 +1,4 @@
-"""A panel, a spooler and an app, each a process of its own that a test may kill, stop and start, and their client."""
+"""Panel, spooler, app and worker, each a process of its own that a test may kill, stop and start, and their client."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Service:
 
 
 class Plant:
-    """Panel, spooler and app on one Ray.
+    """Panel, spooler and app on one Ray, and a worker in mode ``temporal``.
 
     Args:
         folder: where data and logs land. ray_server: None lets them find it.
@@ -134,6 +134,9 @@ class Plant:
             "app_server": self.url,
             "ray_server": ray_server,
             "register_flow": f"http://127.0.0.1:{self.app_port}/openapi.json",
+            # Runs of another plant aren't this one's worker's, and an ending worker waits for nobody.
+            "temporal_task_queue": f"plant-{self.app_port}",
+            "temporal_drain_timeout": 0.5,
             **settings,
         }
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("KODO_", "RAY_ADDRESS"))}
@@ -142,6 +145,8 @@ class Plant:
         self.panel = Service("panel", [str(KOCO), "serve"], folder, self.environment)
         self.spooler = self.another_spooler("spooler")
         self.app = Service("app", _uvicorn("app:app", FOLDER, self.app_port), folder, self.environment)
+        self.worker = self.another_worker("worker")
+        self._durable = settings.get("execution_mode") == "temporal"
         self._threads = threading.local()
         self._clients: list[httpx.Client] = []
 
@@ -149,6 +154,10 @@ class Plant:
         """A spooler of the same settings but for those that are given, not started."""
         own = {f"KODO_{field.upper()}": str(value) for field, value in settings.items()}
         return Service(name, [str(KOCO), "spool", "--block"], self.folder, {**self.environment, **own})
+
+    def another_worker(self, name: str) -> Service:
+        """A worker of the same settings, not started."""
+        return Service(name, [str(KOCO), "temporal-worker"], self.folder, self.environment)
 
     def another_app(self, name: str, application: str, folder: Path) -> tuple[Service, int]:
         """An app that uvicorn serves, not started, and its port."""
@@ -178,10 +187,15 @@ class Plant:
 
     def start(self) -> None:
         """Starts what doesn't run and returns when the panel finds everything well and serves the app."""
-        for service in (self.spooler, self.panel, self.app):
+        for service in self.services:
             if not service.alive:
                 service.start()
         self.until_well()
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """All that it consists of, in the order they're started."""
+        return (self.spooler, self.panel, self.app, *([self.worker] if self._durable else []))
 
     def until_well(self) -> None:
         """Returns when the panel finds every part well and serves the app."""
@@ -189,11 +203,11 @@ class Plant:
         wait_for(lambda: self.client.get(self.form).status_code, lambda code: code == 200)
 
     def stop(self) -> None:
-        """Ends all three."""
+        """Ends all of them."""
         for client in self._clients:
             client.close()
         self._clients, self._threads = [], threading.local()
-        for service in (self.app, self.panel, self.spooler):
+        for service in reversed(self.services):
             if service.alive:
                 service.end()
 
@@ -211,13 +225,20 @@ class Plant:
         """The panel's view of all parts."""
         return self.client.get("/health")
 
-    def ask(self, entry: str, **inputs: object) -> httpx.Response:
-        """The panel's answer to a launch."""
-        return self.client.post(self.form, json={"entry": entry, "inputs": json.dumps(inputs)})
+    def ask(
+        self, entry: str, *, place: str = "", headers: Mapping[str, str] | None = None, **inputs: object
+    ) -> httpx.Response:
+        """The panel's answer to a launch.
 
-    def launch(self, entry: str, **inputs: object) -> str:
+        Args:
+            place: of the endpoint below the app's first. headers: further ones.
+        """
+        body = {"entry": entry, "inputs": json.dumps(inputs)}
+        return self.client.post(self.form + place, json=body, headers=headers)
+
+    def launch(self, entry: str, *, place: str = "", **inputs: object) -> str:
         """Launches an agent and returns the execution's id."""
-        answer = self.ask(entry, **inputs)
+        answer = self.ask(entry, place=place, **inputs)
         assert answer.status_code == 200, answer.text
         fid: str = answer.json()["result"]
         return fid
@@ -283,6 +304,10 @@ class Plant:
     def status(self, fid: str) -> str:
         """The state of a run."""
         return str(self.client.get(f"/outputs/status/{fid}?extended=true").raise_for_status().json()["status"])
+
+    def steer(self, fid: str, action: str) -> str:
+        """Pauses, resumes or cancels a run and returns its state."""
+        return str(self.client.post(f"/outputs/{fid}/{action}").raise_for_status().json()["status"])
 
 
 def _uvicorn(application: str, folder: Path, port: int) -> list[str]:

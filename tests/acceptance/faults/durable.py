@@ -1,0 +1,139 @@
+"""Durable runs on servers of their own that a test may kill, and what must be true of such a run in the end."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import psutil
+
+from kodosumi.cluster import Head
+from tests.acceptance.faults.agents import QUESTION_AT, STEPS
+from tests.acceptance.faults.plant import DEADLINE_S, Plant, numbers, texts, wait_for
+from tests.acceptance.people import answer
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
+from tests.servers.temporal import TemporalServer
+from tests.sse import Message
+
+ENDED = ("finished", "error")
+
+
+class Note(NamedTuple):
+    """What user code wrote down when it was called."""
+
+    attempt: int
+    pid: int
+
+
+class Works:
+    """A plant in mode ``temporal`` with Redis, PostgreSQL and Temporal, which keep what they have when they're killed.
+
+    Args:
+        folder: of the plant. head: its Ray.
+    """
+
+    def __init__(self, folder: Path, head: Head) -> None:
+        self.redis = RedisServer(appendonly="yes", appendfsync="always")
+        self.postgres = PostgresServer()
+        self.temporal = TemporalServer(lasting=True)
+        self._folder, self._head = folder, head
+
+    def __enter__(self) -> Works:
+        for server in (self.redis, self.postgres, self.temporal):
+            server.start()
+        url = self.postgres.url(self.postgres.create_database())
+        self.plant = Plant(
+            self._folder,
+            self._head.address,
+            execution_mode="temporal",
+            temporal_host=self.temporal.address,
+            event_transport="redis",
+            redis_url=self.redis.url(),
+            execution_database=url,
+            admin_database=url,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.plant.stop()
+        for server in (self.redis, self.postgres, self.temporal):
+            server.remove()
+
+    def workflow(self, fid: str) -> str:
+        """The state of a run's workflow, as Temporal's own command line says it."""
+        described = json.loads(self.temporal.cli("workflow", "describe", "--workflow-id", f"kodo-{fid}", "-o", "json"))
+        state: str = described["workflowExecutionInfo"]["status"]
+        return state.removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
+
+
+def notes(path: Path) -> list[Note]:
+    """The whole lines of a file of notes; none while it isn't there."""
+    if not path.exists():
+        return []
+    return [Note(*map(int, line.split())) for line in path.read_text().splitlines()]
+
+
+def kill_runner(path: Path) -> None:
+    """Kills the process of the attempt that has noted itself last, once one has."""
+    pid = wait_for(lambda: notes(path))[-1].pid
+    # It may have ended by itself, with its run.
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        process.kill()
+        with suppress(psutil.TimeoutExpired):
+            process.wait(10)
+
+
+def answer_when_open(plant: Plant, fid: str, text: str) -> None:
+    """Answers a run's lock through the API as soon as it's open, whatever is away meanwhile."""
+
+    def answered() -> bool:
+        status = plant.client.get(f"/outputs/status/{fid}?extended=true").raise_for_status().json()
+        for lid in status["locks"]:
+            response: httpx.Response = answer(plant.client, fid, lid, answer=text)
+            # An answer that was taken when the connection broke: the second one is told so.
+            if response.status_code in (200, 409):
+                return True
+        return status["status"] in ENDED
+
+    wait_for(answered)
+
+
+def ended(plant: Plant, fid: str) -> list[Message]:
+    """All that a client reads of a run, once it has ended; checked: places without gap, one end."""
+    wait_for(lambda: plant.status(fid), lambda status: status in ENDED, DEADLINE_S)
+    return plant.stream(fid)
+
+
+def attempts_shown(events: list[Message]) -> list[int]:
+    """The numbers of the attempts as a client sees them."""
+    return [1, *(json.loads(told)["dict"]["number"] for told in texts(events, "attempt"))]
+
+
+def by_attempt(events: list[Message]) -> list[list[Message]]:
+    """What each attempt told."""
+    parts: list[list[Message]] = [[]]
+    for event in events:
+        if event.kind == "attempt":
+            parts.append([])
+        parts[-1].append(event)
+    return parts
+
+
+def check_steps(events: list[Message], noted: list[Note], text: str) -> None:
+    """A run of the agent ``steps`` that came through: one whole story, and as many effects as attempts.
+
+    Args:
+        events: as a client read them. noted: by user code. text: that the lock was answered with.
+    """
+    assert texts(events, "status")[-1] == "finished", events[-3:]
+    assert [note.attempt for note in noted] == attempts_shown(events)
+    *lost, last = (numbers(part) for part in by_attempt(events))
+    assert last == list(range(STEPS))
+    assert all(told == list(range(len(told))) for told in lost)
+    assert len(texts(events, "lock")) == len(texts(events, "lease")) == 1
+    assert json.loads(texts(events, "final")[0]) == {"dict": {"to": QUESTION_AT, "answer": text}}
