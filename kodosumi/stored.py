@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 5.0
-"""A look without having been woken: commits may be missed while the feed is broken."""
+LOOK_FIRST_S, LOOK_LAST_S = 0.25, 5.0
+"""Pauses before a look without having been woken: commits may be missed while the feed is opened, or broken."""
 
 REOPEN_S = 1.0
 PAGE = 1_000
@@ -53,6 +53,7 @@ class StoreFollower:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self._commits(fid) as committed:
+                pause_s = LOOK_FIRST_S
                 while True:
                     committed.clear()
                     with contextlib.suppress(StoreUnavailable):
@@ -60,8 +61,9 @@ class StoreFollower:
                         if value is not None:
                             return value
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_AGAIN_S):
+                        async with asyncio.timeout(pause_s):
                             await committed.wait()
+                    pause_s = min(pause_s * 2, LOOK_LAST_S)
         return None
 
     async def close(self) -> None:

@@ -14,10 +14,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+# First, since it says what is missing.
+from .execution import temporal_client
+
+# isort: split
 from . import schema
 from .activities import HEARTBEAT_S, AgentActivities
 from .config import Settings, load_settings
-from .execution import temporal_client
 from .execution.direct import DirectMode
 from .execution.temporal_client import FAILURES, Client
 from .log import setup_logging

@@ -161,7 +161,7 @@ class AgentWorkflow:
         self._paused_by: str | None = None
         self._cancelled_by: str | None = None
         self._wish: tuple[str, str] | None = None
-        self._wish_told = False
+        self._wish_told = self._telling = False
         self._wishes = self._heard = 0
 
     @workflow.run
@@ -185,8 +185,11 @@ class AgentWorkflow:
                 # Asked for in Temporal: the run is to end, not this code.
                 cancelled = True
                 self._cancel(BY_TEMPORAL)
-        steering.cancel()
         self._phase = "ended"
+        # An activity that ends after its workflow is an error in its worker's log.
+        await workflow.wait_condition(lambda: not self._telling)
+        steering.cancel()
+        await asyncio.gather(steering, return_exceptions=True)
         if cancelled:
             raise asyncio.CancelledError
         if state == "error":
@@ -354,6 +357,7 @@ class AgentWorkflow:
             if self._wish is None or self._phase != "running":
                 continue
             action, by = self._wish
+            self._telling = True
             await workflow.execute_activity(
                 STEER,
                 Steering(launch.fid, launch.username, action, by),
@@ -361,6 +365,7 @@ class AgentWorkflow:
                 retry_policy=AGAIN,
                 summary=f"{action} by {by}",
             )
+            self._telling = False
 
     async def _is_pressing(self) -> bool:
         """Whether a wish is still the newest after the time its sender has to tell the run itself."""
