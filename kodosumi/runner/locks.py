@@ -113,7 +113,8 @@ class Locks:
             lock = self._reopened(one)
             self._locks[one.lid] = lock
             self._earlier.add(one, lock)
-        self._changed()
+        if self._locks:
+            self._changed()
 
     # asked for by tracers --------------------------------------------------------------------------------------------
 

@@ -192,10 +192,10 @@ class Run:
             self._finish()
             return await self._ended(restored)
         except ExecutionClosed:
-            self._finish()
             reason = "the execution was ended elsewhere"
             return RunOutcome(ExecutionState.ERROR, False, reason, AttemptEnd.CLOSED, ran_s=self._clock.ran_s)
         finally:
+            self._finish()
             await self._mailbox.close()
 
     # the beginning ---------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class Run:
             ExecutionClosed: nothing is taken from this attempt. Exception: what the transport failed with.
         """
         if self._spec.durable:
-            # Two attempts of the same code never run at once: what is taken from this one was the other's end.
+            # What is taken from this attempt is proof that nothing of an earlier one is taken any more.
             await self._first_of(self._mailbox.shipped())
         if self._control.paused:
             await self._first_of(self._control.hold())
@@ -298,7 +298,8 @@ class Run:
         return not self._over
 
     def _limit_reached(self) -> None:
-        took = f"the run took longer than {self.attempt.time_limit_s:g} s of running time"
+        limit_s = self.attempt.ran_s + (self.attempt.time_limit_s or 0.0)
+        took = f"the run took longer than {limit_s:g} s of running time"
         self._ask_to_end(f"TimeLimitExceeded: {took} (KODO_TEMPORAL_EXECUTION_TIMEOUT)")
 
     def _stop(self) -> None:
@@ -335,6 +336,7 @@ class Run:
     # the end ---------------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
+        """Nothing can be asked of it any more; idempotent."""
         self._over = True
         self._clock.stop()
         self.locks.end()

@@ -123,6 +123,7 @@ class Attempt:
         paused_by: who had the run paused; it waits before user code is called. None: it isn't paused.
         time_limit_s: running time (neither paused nor waiting for a lock) after which it's ended; None: no limit.
         last: whether an exception that :class:`Retry` names ends the run all the same.
+        ran_s: running time of earlier attempts, which the limit's notice counts too.
     """
 
     number: int = 1
@@ -131,6 +132,7 @@ class Attempt:
     paused_by: str | None = None
     time_limit_s: float | None = None
     last: bool = False
+    ran_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

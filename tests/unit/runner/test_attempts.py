@@ -293,12 +293,13 @@ async def takes_forever(tracer):
 
 
 async def test_a_run_that_takes_too_long_is_ended(runner, ticket, record, spec) -> None:
-    outcome = await runner.run(spec("takes_forever", retry=Retry(), attempt=Attempt(time_limit_s=0.2)), ticket)
+    attempt = Attempt(number=2, time_limit_s=0.2, ran_s=3599.8)
+    outcome = await runner.run(spec("takes_forever", retry=Retry(), attempt=attempt), ticket)
     assert outcome.end == AttemptEnd.OVER
     assert record.pairs[-2:] == [
         (
             "error",
-            "TimeLimitExceeded: the run took longer than 0.2 s of running time (KODO_TEMPORAL_EXECUTION_TIMEOUT)",
+            "TimeLimitExceeded: the run took longer than 3600 s of running time (KODO_TEMPORAL_EXECUTION_TIMEOUT)",
         ),
         ("status", "error"),
     ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import json
 import logging
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kodosumi.core import Tracer, TracerMock
+from kodosumi.core import Retry, Tracer, TracerMock
 from kodosumi.error import PayloadTooLarge
 from kodosumi.runner.mailbox import mailbox_for, open_mailbox
 from kodosumi.runner.tracer import RunControl
@@ -52,6 +54,13 @@ def test_every_call_has_its_twin() -> None:
     twins = {name.removesuffix("_sync") for name in public if name.endswith("_sync")}
     assert twins == {"debug", "result", "action", "markdown", "html", "text", "warning", "lock", "fs", "checkpoint"}
     assert public - {f"{name}_sync" for name in twins} - twins == {"emit"}
+
+
+def test_every_call_and_attribute_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs/reference/tracer.md").read_text()
+    public = {name for name in dir(Tracer) if not name.startswith("_") and not name.endswith("_sync")} - {"emit"}
+    assert [name for name in sorted(public) if f"`{name}" not in text] == []
+    assert [field.name for field in dataclasses.fields(Retry) if f"| `{field.name}` |" not in text] == []
 
 
 async def test_a_warning_can_carry_a_traceback() -> None:
