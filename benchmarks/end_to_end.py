@@ -79,11 +79,13 @@ class Bench:
 
     async def submit_to_finished(self) -> Figure:
         """A run that returns at once, from the submit until a viewer sees that it is finished."""
-        taken = []
-        for _ in range(60):
-            began = time.time()
-            taken.append(await self.finished(await self.launch("nothing")) - began)
+        taken = [await self.nothing_s() for _ in range(60)]
         return Figure("submit → finished seen, p50", statistics.median(taken[10:]) * 1000, "ms", 80)
+
+    async def nothing_s(self) -> float:
+        """Seconds from the submit of a run that returns at once until a viewer sees its end."""
+        began = time.time()
+        return await self.finished(await self.launch("nothing")) - began
 
     async def burst(self) -> Figure:
         """10,000 events of one run, from the first one's making until the viewer has the last one."""
@@ -118,12 +120,16 @@ class Bench:
                 late.append(float(payload) - sent)
         return Figure("lock, answer → user code, p50", statistics.median(late[5:]) * 1000, "ms", 20)
 
-    async def at_once(self) -> Figure:
-        """20 runs of 20 events, submitted at the same moment, until all are finished."""
+    async def at_once(self, runs: int = 20) -> Figure:
+        """Runs of 20 events, submitted at the same moment, until all are finished.
+
+        Raises:
+            RuntimeError: one of them ended with an error.
+        """
         began = time.time()
-        fids = await asyncio.gather(*(self.launch("burst", 20) for _ in range(20)))
+        fids = await asyncio.gather(*(self.launch("burst", 20) for _ in range(runs)))
         ends = await asyncio.gather(*(self.finished(fid) for fid in fids))
-        return Figure("20 runs of 20 events at once, all finished", max(ends) - began, "s", 5)
+        return Figure(f"{runs} runs of 20 events at once, all finished", max(ends) - began, "s", 5)
 
     async def idle(self, seconds: float = 20) -> Figure:
         """Processor time of panel and spooler when nothing happens."""
@@ -214,7 +220,7 @@ async def _registered(client: httpx.AsyncClient) -> None:
     """Returns when the panel knows the flows of the app."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        if len((await client.get("/flow")).raise_for_status().json()["items"]) >= 5:
+        if len((await client.get("/flow")).raise_for_status().json()["items"]) >= 6:
             return
         await asyncio.sleep(0.2)
     raise RuntimeError("the panel does not list the flows of the benchmark")

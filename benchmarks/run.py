@@ -6,11 +6,8 @@ import argparse
 import asyncio
 import os
 import platform
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -18,11 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import psutil
 import ray
 
-from benchmarks import central, files, spoolers
+from benchmarks import central, durable, files, spoolers
 from benchmarks.end_to_end import Bench, Figure, logged_in, measure
+from benchmarks.stacks import say, stack
 from benchmarks.store_timeline import filled
 from tests.servers.redis import RedisServer
-from tests.stack import StackProcess, private_ray
+from tests.stack import StackProcess
 
 EXECUTIONS = 100_000
 
@@ -49,19 +47,6 @@ def table(figures: list[Figure]) -> str:
         measured = f"{figure.value:{digits}} {figure.unit}"
         rows.append(f"| {figure.name} | {measured} | {sign} {figure.goal:,g} | {'met' if figure.met else 'missed'} |")
     return "\n".join(rows)
-
-
-@contextmanager
-def stack(**settings: str) -> Iterator[StackProcess]:
-    """A ready stack with a Ray and a data folder of its own."""
-    folder, ray_dir = Path(tempfile.mkdtemp(prefix="kodosumi-bench")), Path(tempfile.mkdtemp(prefix="kb", dir="/tmp"))
-    try:
-        arguments = ["--app-dir", str(Path(__file__).parent), "--app", "load.app:fast_app"]
-        with StackProcess(folder, arguments, {**private_ray(ray_dir), **settings}) as running:
-            yield running.until_ready()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(ray_dir, ignore_errors=True)
 
 
 def embedded(executions: int) -> list[Figure]:
@@ -105,11 +90,6 @@ async def _through_redis(running: StackProcess) -> list[Figure]:
     return [figure._replace(name=f"{figure.name}, Redis", goal=goal) for figure, goal in goals]
 
 
-def say(text: str) -> None:
-    """Progress, apart from the table."""
-    sys.stderr.write(f"{text}\n")
-
-
 def main() -> int:
     """Measures and prints; the exit code is 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -120,6 +100,8 @@ def main() -> int:
     figures += redis()
     say("measuring one spooler and two …")
     figures += spoolers.measure()
+    say("measuring durable runs …")
+    figures += durable.measure()
     say("measuring files …")
     figures += files.measure()
     print(f"Measured on {machine()}.\n\n{table(figures)}")

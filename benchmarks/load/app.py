@@ -1,6 +1,7 @@
 """The app that the benchmarks run: runs that return at once, burst, keep a pace, only wait, or ask people."""
 
 import asyncio
+import os
 import time
 
 from fastapi import Request
@@ -35,6 +36,12 @@ async def paced(inputs: dict, tracer: Tracer) -> None:
 
 async def idle(inputs: dict, tracer: Tracer) -> None:
     """Waits ``events`` seconds in silence."""
+    await asyncio.sleep(inputs["events"])
+
+
+async def told(inputs: dict, tracer: Tracer) -> None:
+    """Tells its process's id, then waits ``events`` seconds."""
+    await tracer.debug(f"{os.getpid()}")
     await asyncio.sleep(inputs["events"])
 
 
@@ -73,6 +80,11 @@ async def enter_paced(request: Request, inputs: dict):
 @app.enter("/idle", form, summary="idle")
 async def enter_idle(request: Request, inputs: dict):
     return Launch(request, idle, inputs=inputs)
+
+
+@app.enter("/told", form, summary="told")
+async def enter_told(request: Request, inputs: dict):
+    return Launch(request, told, inputs=inputs)
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
