@@ -55,7 +55,8 @@ class Serving:
 
     def begin(self, run: Run, spec: RunSpec) -> None:
         """An attempt of a run is to be served; a paused run waits until it's resumed."""
-        spec = checked(spec)
+        # Its process needn't hold it back as well: that is done here, and ends here.
+        spec = checked(replace(spec, attempt=replace(spec.attempt, paused_by=None)))
         run.spec, run.number = spec, spec.attempt.number
         if run.outcome.done():
             run.outcome = asyncio.get_running_loop().create_future()
@@ -169,6 +170,10 @@ class Serving:
         """Its process says that the attempt is over."""
         if outcome is None:
             await self._lost(run, "The runner served nothing.")
+        elif outcome.end == AttemptEnd.CLOSED and run.durable and run.due_end is None:
+            # Whether the run has its end, or its next attempt has begun, shows when that is served.
+            self._free(run)
+            self._runs.rest(run, outcome_of(outcome))
         elif outcome.end in (AttemptEnd.OVER, AttemptEnd.CLOSED):
             self._free(run)
             self._runs.close(run, outcome_of(outcome))
