@@ -310,7 +310,7 @@ class AgentActivities:
             except (StoreUnavailable, TransportUnavailable, LaunchUnavailable) as exc:
                 if str(exc) != told:
                     told = str(exc)
-                    logger.warning("a durable run is held up: %s", told)
+                    logger.warning("waiting: %s", told)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
 

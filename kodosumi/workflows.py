@@ -53,9 +53,9 @@ MAX_LOST = 3
 MAX_DELAY_S = 60.0
 
 AGAIN = RetryPolicy(
-    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
+    initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=2)
 )
-"""For trouble of a worker's own: it ends some day, and no attempt is lost by it."""
+"""For trouble of a worker's own, such as its death: however often that happens, the run is soon looked after again."""
 
 
 @dataclass(frozen=True)

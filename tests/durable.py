@@ -16,7 +16,6 @@ from kodosumi.activities import AgentActivities
 from kodosumi.config import Settings
 from kodosumi.events import EventKind
 from kodosumi.execution.temporal import TemporalMode
-from kodosumi.runner.spec import RunSpec
 from kodosumi.store import ExecutionStore
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.temporal_worker import TemporalWorker
@@ -31,7 +30,8 @@ class OneStoreMode(TemporalMode):
 
     store: ExecutionStore
 
-    async def _store_of(self, spec: RunSpec) -> ExecutionStore:
+    def _store_in(self, folder: str) -> ExecutionStore:
+        self._stores[""] = self.store
         return self.store
 
 

@@ -203,16 +203,15 @@ class TemporalMode:
             raise trouble
         if not taken:
             return False
-        await self._direct.end(fid, await self._username(fid), f"killed by {by}")
-        return True
+        return await self._direct.end(fid, await self._username(fid), f"killed by {by}")
 
     async def pause(self, fid: str, by: str) -> bool:
         taken, trouble = await self._wish(fid, "pause", by)
-        return self._told(await self._direct.pause(fid, by), taken, trouble)
+        return await self._direct.pause(fid, by) or await self._remembered(fid, taken, trouble)
 
     async def resume(self, fid: str, by: str) -> bool:
         taken, trouble = await self._wish(fid, "resume", by)
-        return self._told(await self._direct.resume(fid, by), taken, trouble)
+        return await self._direct.resume(fid, by) or await self._remembered(fid, taken, trouble)
 
     async def _wish(self, fid: str, action: str, by: str) -> tuple[bool, LaunchUnavailable | None]:
         """Whether the run's workflow took a wish; or why nobody could ask it."""
@@ -221,11 +220,11 @@ class TemporalMode:
         except LaunchUnavailable as exc:
             return False, exc
 
-    def _told(self, told: bool, taken: bool, trouble: LaunchUnavailable | None) -> bool:
-        """Whether a wish has an effect: on the run now, or on its next attempt, of which its workflow knows."""
-        if not told and trouble is not None:
+    async def _remembered(self, fid: str, taken: bool, trouble: LaunchUnavailable | None) -> bool:
+        """Whether a wish that no process of the run could be told will be its next attempt's."""
+        if trouble is not None:
             raise trouble
-        return told or taken
+        return taken and await self._is_open(fid)
 
     async def _username(self, fid: str) -> str:
         described = await self._asked(lambda client: client.get_workflow_handle(self._id(fid)).describe())
@@ -245,7 +244,7 @@ class TemporalMode:
         return known.union(fid for fid in others if fid is not None)
 
     async def _is_open(self, fid: str) -> bool:
-        """Whether a run's workflow is open."""
+        """Whether a run's workflow is open, and not just because it hasn't heard of the end yet."""
 
         async def describe(client: Client) -> bool:
             try:
@@ -255,7 +254,16 @@ class TemporalMode:
                     return False
                 raise
 
-        return await self._asked(describe)
+        return await self._asked(describe) and not await self._shows_end(fid)
+
+    async def _shows_end(self, fid: str) -> bool:
+        """Whether a store of this process shows the run's end."""
+        self._store_in("")
+        for store in list(self._stores.values()):
+            with contextlib.suppress(ExecutionNotFound, StoreUnavailable):
+                if (await store.execution(fid)).state.terminal:
+                    return True
+        return False
 
     # the pool's part -------------------------------------------------------------------------------------------------
 
@@ -337,15 +345,15 @@ class TemporalMode:
 
     async def _store_of(self, spec: RunSpec) -> ExecutionStore:
         """The store that the worker reads too: for SQLite, the folder that the panel named and that is really its."""
+        files, named = spec.files, False
+        if not self._settings.execution_database and files.root:
+            named = await asyncio.to_thread(_is_marked, files.root, files.mark)
+        return self._store_in(files.root if named else "")
+
+    def _store_in(self, folder: str) -> ExecutionStore:
+        """A store of this process, made when it's first asked for; "": the settings'."""
         from ..store import connect_store
 
-        files, folder = spec.files, ""
-        if (
-            not self._settings.execution_database
-            and files.root
-            and await asyncio.to_thread(_is_marked, files.root, files.mark)
-        ):
-            folder = files.root
         if folder not in self._stores:
             changes = {"exec_dir": Path(folder)} if folder else {}
             self._stores[folder] = connect_store(self._settings.model_copy(update=changes))

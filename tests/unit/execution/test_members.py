@@ -27,5 +27,5 @@ def test_every_mode_is_made_from_settings_without_connecting(name: str) -> None:
 
 
 def test_an_unknown_mode_lists_the_choices() -> None:
-    with pytest.raises(ConfigurationError, match="direct, memory"):
+    with pytest.raises(ConfigurationError, match="direct, temporal, memory"):
         connect_mode(Settings(execution_mode="pigeon", _env_file=None))
