@@ -29,6 +29,7 @@ def following(spec: RunSpec, outcome: RunOutcome) -> RunSpec:
         reason=outcome.failure,
         kept=outcome.kept,
         time_limit_s=spec.attempt.time_limit_s,
+        ran_s=spec.attempt.ran_s + outcome.ran_s,
     )
     return checked(replace(spec, attempt=attempt))
 

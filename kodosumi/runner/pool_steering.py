@@ -105,13 +105,22 @@ class Steering:
                 if done is not None:
                     return done
                 continue
-            if await _done(there(process)) and run.process is process:
-                run.paused_by = paused_by
-                self._serving.rests(run, paused=paused_by is not None)
+            if await _done(there(process)) and run.process in (process, None):
+                self._note(run, paused_by)
                 return True
             # Its code hasn't begun, or is just over: what comes next is another process, none, or the end.
             await asyncio.sleep(STEER_PAUSE_S)
         return False
+
+    def _note(self, run: Run, paused_by: str | None) -> None:
+        """What a process has told is so; it may have left the run since."""
+        before, run.paused_by = run.paused_by, paused_by
+        if run.process is not None:
+            self._serving.rests(run, paused=paused_by is not None)
+        elif paused_by is not None:
+            self._serving.waiting.remove(run.user, run)
+        elif before is not None:
+            self._serving.queue(run)
 
     async def _hold_back(self, run: Run, by: str) -> bool | None:
         async with run.putting:

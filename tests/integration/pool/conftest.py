@@ -54,6 +54,17 @@ async def shared(settings: Settings, agents: Path) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
+async def limited(settings: Settings, agents: Path) -> AsyncIterator[Engine]:
+    """One on a cluster that serves one run at a time."""
+    mode = DirectMode(settings)
+    one = settings.model_copy(update={"max_runs": 1})
+    await until(DirectMode(one).configure, lambda _: True)
+    async with spooled(Engine(one, agents)) as engine:
+        yield engine
+    await until(mode.configure, lambda _: True)
+
+
+@pytest.fixture
 async def attending(settings: Settings, agents: Path) -> AsyncIterator[Attending]:
     """Sees to the attempts of durable runs."""
     await until(DirectMode(settings).configure, lambda _: True)
