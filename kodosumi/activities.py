@@ -128,7 +128,12 @@ class AgentActivities:
                 # An earlier try may have begun it.
                 state = await self._state(attempt.fid)
                 return AttemptResult(AttemptEnd.OVER, state) if state else await self._result(attempt, None)
-            state, spec = await asyncio.gather(self._state(attempt.fid), self._spec(attempt))
+            try:
+                state, spec, _ = await asyncio.gather(self._state(attempt.fid), self._spec(attempt), self.reach_pool())
+            except asyncio.CancelledError:
+                if _is_left():
+                    return AttemptResult("unbegun")
+                raise
             if state:
                 return AttemptResult(AttemptEnd.OVER, state)
             if isinstance(spec, str):
@@ -204,7 +209,6 @@ class AgentActivities:
         while True:
             try:
                 if spec is not None:
-                    await self.reach_pool()
                     to_begin, spec = spec, None
                     return await self._pool.execute(to_begin)
                 return await self._pool.attach(attempt.fid, attempt.number) or LOST
@@ -237,6 +241,7 @@ class AgentActivities:
                 attempt.paused_by,
                 max(attempt.limit_s - attempt.ran_s, 0.001),
                 attempt.last,
+                attempt.ran_s,
             ),
         )
 
@@ -322,8 +327,7 @@ async def _alive() -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        details = activity.cancellation_details()
-        if details is None or not details.worker_shutdown:
+        if not _is_left():
             raise
         raise ApplicationError(
             "The worker stops, the run goes on.",
@@ -333,6 +337,12 @@ async def _alive() -> AsyncIterator[None]:
         ) from None
     finally:
         beating.cancel()
+
+
+def _is_left() -> bool:
+    """Whether this activity was cancelled because its worker stops."""
+    details = activity.cancellation_details()
+    return details is not None and details.worker_shutdown
 
 
 async def _beat() -> None:

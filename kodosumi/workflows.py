@@ -36,7 +36,7 @@ FID, USER, FLOW = "KodoFid", "KodoUser", "KodoFlow"
 """Search attributes of every workflow, all of type Keyword."""
 
 BY_TEMPORAL = "temporal"
-"""Who cancelled a run whose workflow was cancelled."""
+"""Who cancelled a run whose workflow was cancelled, or steered it there without a name."""
 
 ACCEPTED_WITHIN = timedelta(seconds=60)
 HEARTBEAT_TIMEOUT = timedelta(seconds=12)
@@ -51,6 +51,8 @@ MAX_LOST = 3
 """Attempts that may be lost to infrastructure; with the last of them the run ends."""
 
 MAX_DELAY_S = 60.0
+MAX_SUMMARY = 90
+"""Temporal refuses more than 400 bytes, and with them the workflow's whole step."""
 
 AGAIN = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=2)
@@ -101,7 +103,8 @@ class AttemptResult:
     """How an attempt ended.
 
     Attributes:
-        end: ``over``, ``raised``, ``died`` or ``closed``, as :class:`kodosumi.runner.spec.AttemptEnd` has them.
+        end: ``over``, ``raised``, ``died`` or ``closed``, as :class:`kodosumi.runner.spec.AttemptEnd` has them;
+            ``begun`` once its event is stored; ``unbegun`` when its worker left it before the pool was asked.
         state: the execution's terminal state, as far as the store shows it; else "".
         reason: in a few words. ran_s: running time.
     """
@@ -204,21 +207,21 @@ class AgentWorkflow:
         self._accepted = True
 
     @workflow.signal
-    def pause(self, by: str, told: bool = False) -> None:
+    def pause(self, by: str = BY_TEMPORAL, told: bool = False) -> None:
         """Has the run, and its further attempts, wait. ``told``: who signals tells the run itself, too."""
         if self._cancelled_by is None and self._paused_by is None:
             self._paused_by = by
             self._wish_for("pause", by, told)
 
     @workflow.signal
-    def resume(self, by: str, told: bool = False) -> None:
+    def resume(self, by: str = BY_TEMPORAL, told: bool = False) -> None:
         """Lets a paused run go on."""
         if self._cancelled_by is None and self._paused_by is not None:
             self._paused_by = None
             self._wish_for("resume", by, told)
 
     @workflow.signal
-    def cancel(self, by: str, told: bool = False) -> None:
+    def cancel(self, by: str = BY_TEMPORAL, told: bool = False) -> None:
         """Ends the run; there is no further attempt."""
         self._cancel(by, told)
 
@@ -247,7 +250,7 @@ class AgentWorkflow:
                     self._paused_by,
                     ran_s,
                     launch.limit_s,
-                    last=raised + 1 >= launch.max_attempts,
+                    last=self._number >= launch.max_attempts,
                 )
             )
             if result.end in ("over", "closed"):
@@ -293,8 +296,12 @@ class AgentWorkflow:
             begun = await self._call(BEGIN, attempt, f"attempt {attempt.number} begins")
             if begun.end == "closed":
                 return begun
-        # It may have been paused meanwhile, or not be paused any more.
-        return await self._call(EXECUTE, replace(attempt, paused_by=self._paused_by), f"attempt {attempt.number}")
+        while True:
+            # It may have been paused meanwhile, or not be paused any more.
+            attempt = replace(attempt, paused_by=self._paused_by)
+            result = await self._call(EXECUTE, attempt, f"attempt {attempt.number}")
+            if result.end != "unbegun":
+                return result
 
     async def _call(self, activity: str, attempt: AttemptRef, summary: str) -> AttemptResult:
         result: AttemptResult = await workflow.execute_activity(
@@ -363,7 +370,7 @@ class AgentWorkflow:
                 Steering(launch.fid, launch.username, action, by),
                 start_to_close_timeout=SHORT_WORK,
                 retry_policy=AGAIN,
-                summary=f"{action} by {by}",
+                summary=f"{action} by {by}"[:MAX_SUMMARY],
             )
             self._telling = False
 

@@ -41,6 +41,7 @@ SIGNAL_TRIES, SIGNAL_PAUSE_S = 60, 1.0
 """How long an accepted launch is made known to its workflow; after that, the workflow asks the store itself."""
 
 ATTRIBUTES_AGAIN_S = 60.0
+MAX_NAME = 40
 STARTING_AGAIN = "The run is being started again. Try again."
 
 Answer = TypeVar("Answer")
@@ -144,7 +145,7 @@ class TemporalMode:
             task_queue=self._settings.temporal_task_queue,
             id_reuse_policy=reuse,
             memo={"username": spec.username},
-            static_summary=f"{flow} for {spec.username}",
+            static_summary=f"{flow} for {spec.username[:MAX_NAME]}",
         )
         try:
             await start(search_attributes=attributes_of(spec, flow) if attributes else None)

@@ -94,6 +94,19 @@ async def test_a_pool_that_is_away_loses_no_attempt(durable: Durable) -> None:
     assert await durable.told_attempts(fid) == []
 
 
+async def test_a_worker_that_stops_before_it_reached_the_pool_loses_no_attempt(durable: Durable) -> None:
+    fid = await durable.launch("agent:run")
+    handle = await durable.workflow(fid)
+    durable.pool.away = LaunchUnavailable("the cluster is away")
+    async with durable.working():
+        await until(handle.describe, lambda run: run.raw_description.pending_activities)
+    durable.pool.away = None
+    async with durable.working():
+        assert (await durable.ended(fid)).state == ExecutionState.FINISHED
+    assert await durable.told_attempts(fid) == []
+    assert list(durable.pool.attempts) == [(fid, 1)]
+
+
 async def test_the_next_attempt_gets_the_locks_there_were(durable: Durable) -> None:
     durable.pool.plays = [asks_and_dies, waits]
     async with durable.working():
