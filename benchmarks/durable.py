@@ -25,6 +25,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from benchmarks.end_to_end import Bench, Figure, logged_in
@@ -46,14 +47,14 @@ def measure(submits: int = 50, losses: int = 3, runs: int = 50) -> list[Figure]:
         named = {"KODO_EXECUTION_MODE": "temporal", "KODO_TEMPORAL_HOST": temporal.address}
         with stack(**named) as durable:
             with stack() as direct:
-                added = asyncio.run(_added(durable, direct, submits))
+                added = asyncio.run(_added(durable, direct, submits, temporal.address))
             many = asyncio.run(_with(durable, lambda bench: bench.at_once(runs)))
             lost = asyncio.run(_with(durable, lambda bench: _taken_over(bench, durable, temporal, losses)))
     name = f"{runs} durable runs of 20 events at once on one worker, all finished"
     return [added, lost, many._replace(name=name, goal=30)]
 
 
-async def _added(durable: StackProcess, direct: StackProcess, submits: int) -> Figure:
+async def _added(durable: StackProcess, direct: StackProcess, submits: int, temporal: str) -> Figure:
     """What a durable run takes longer from submit to ``finished``; the median of the turns' differences."""
     async with logged_in(durable) as one, logged_in(direct) as other:
         benches = Bench(durable, one), Bench(direct, other)
@@ -61,6 +62,7 @@ async def _added(durable: StackProcess, direct: StackProcess, submits: int) -> F
             for _ in range(10):
                 await bench.nothing_s()
         turns = [[await _median_ms(bench, submits) for bench in benches] for _ in range(TURNS)]
+        await _say_where(benches[0], await Client.connect(temporal))
     for durably, directly in turns:
         say(f"submit → finished seen, p50: mode temporal {durably:.1f} ms, direct {directly:.1f}")
     differences = [durably - directly for durably, directly in turns]
@@ -69,6 +71,27 @@ async def _added(durable: StackProcess, direct: StackProcess, submits: int) -> F
 
 async def _median_ms(bench: Bench, submits: int) -> float:
     return statistics.median([await bench.nothing_s() for _ in range(submits)]) * 1000
+
+
+async def _say_where(bench: Bench, client: Client, submits: int = 20) -> None:
+    """Says when what happens to a durable run, in milliseconds since its submit; medians."""
+    seen: dict[str, list[float]] = {}
+    for _ in range(submits):
+        began = time.time()
+        fid = await bench.launch("nothing")
+        steps = {"answered": time.time()}
+        async for kind, made, payload, arrived in bench.follow(fid):
+            steps[f"{kind} {payload}" if kind == "status" else kind] = made
+            steps["end seen"] = arrived
+        handle = client.get_workflow_handle(f"kodo-{fid}")
+        await asyncio.gather(handle.result(), return_exceptions=True)
+        async for event in handle.fetch_history_events():
+            name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower()
+            steps.setdefault(f"({name})", event.event_time.ToMicroseconds() / 1e6)
+        for step, at in steps.items():
+            seen.setdefault(step, []).append((at - began) * 1000)
+    for step, after in sorted(seen.items(), key=lambda item: statistics.median(item[1])):
+        say(f"{statistics.median(after):8.1f} ms  {step}")
 
 
 async def _taken_over(bench: Bench, durable: StackProcess, temporal: TemporalServer, losses: int) -> Figure:

@@ -1,11 +1,14 @@
 """The run: it is begun anew after a failure or a loss, and still nothing is paid for, or asked, twice."""
 
+import os
+
 from durable.service import Busy, order
 from kodosumi.core import Tracer
 
 
 async def job(inputs: dict, tracer: Tracer) -> dict:
     """Orders the research, asks a person for the direction, and orders the article."""
+    print(f"attempt {tracer.attempt} in process {os.getpid()}")
     bill = []
 
     async def pay_for(step: str, what: str) -> None:
