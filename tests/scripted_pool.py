@@ -133,11 +133,11 @@ class ScriptedPool:
         attempt.task.cancel()
         return True
 
-    async def pause(self, fid: str, by: str) -> bool:
-        return await self._say(fid, ExecutionState.PAUSED)
+    async def pause(self, fid: str, by: str, owner: str | None = None) -> bool:
+        return await self._say(fid, ExecutionState.PAUSED, owner)
 
-    async def resume(self, fid: str, by: str) -> bool:
-        return await self._say(fid, ExecutionState.RUNNING)
+    async def resume(self, fid: str, by: str, owner: str | None = None) -> bool:
+        return await self._say(fid, ExecutionState.RUNNING, owner)
 
     async def end(self, fid: str, username: str, reason: str) -> bool:
         self._check()
@@ -164,12 +164,14 @@ class ScriptedPool:
         living = [attempt for key, attempt in self.attempts.items() if key[0] == fid and not _done(attempt.task)]
         return living[-1] if living else None
 
-    async def _say(self, fid: str, state: ExecutionState) -> bool:
+    async def _say(self, fid: str, state: ExecutionState, owner: str | None) -> bool:
         self._check()
         attempt = self._living(fid)
         if attempt is not None:
             await attempt.put(EventKind.STATUS, state)
-        return attempt is not None
+        elif owner is not None:
+            await self._transport.producer(fid, owner).put([Event.now(EventKind.STATUS, state)])
+        return attempt is not None or owner is not None
 
     def _check(self) -> None:
         if self.away is not None:

@@ -90,11 +90,13 @@ class DirectMode:
     async def cancel(self, fid: str, by: str) -> bool:
         return await self._ask(lambda pool: pool.cancel.remote(fid, by))
 
-    async def pause(self, fid: str, by: str) -> bool:
-        return await self._ask_again(lambda pool: pool.pause.remote(fid, by))
+    async def pause(self, fid: str, by: str, owner: str | None = None) -> bool:
+        """As the contract says; ``owner`` (a role id) vouches for a durable run that the pool doesn't know."""
+        return await self._ask_again(lambda pool: pool.pause.remote(fid, by, owner))
 
-    async def resume(self, fid: str, by: str) -> bool:
-        return await self._ask_again(lambda pool: pool.resume.remote(fid, by))
+    async def resume(self, fid: str, by: str, owner: str | None = None) -> bool:
+        """As :meth:`pause`."""
+        return await self._ask_again(lambda pool: pool.resume.remote(fid, by, owner))
 
     # for a mode that sees to durable runs' attempts ------------------------------------------------------------------
 

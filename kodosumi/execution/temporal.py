@@ -208,11 +208,15 @@ class TemporalMode:
 
     async def pause(self, fid: str, by: str) -> bool:
         taken, trouble = await self._wish(fid, "pause", by)
-        return await self._direct.pause(fid, by) or await self._remembered(fid, taken, trouble)
+        return await self._direct.pause(fid, by) or await self._remembered(
+            fid, taken, trouble, lambda owner: self._direct.pause(fid, by, owner)
+        )
 
     async def resume(self, fid: str, by: str) -> bool:
         taken, trouble = await self._wish(fid, "resume", by)
-        return await self._direct.resume(fid, by) or await self._remembered(fid, taken, trouble)
+        return await self._direct.resume(fid, by) or await self._remembered(
+            fid, taken, trouble, lambda owner: self._direct.resume(fid, by, owner)
+        )
 
     async def _wish(self, fid: str, action: str, by: str) -> tuple[bool, LaunchUnavailable | None]:
         """Whether the run's workflow took a wish; or why nobody could ask it."""
@@ -221,11 +225,17 @@ class TemporalMode:
         except LaunchUnavailable as exc:
             return False, exc
 
-    async def _remembered(self, fid: str, taken: bool, trouble: LaunchUnavailable | None) -> bool:
-        """Whether a wish that no process of the run could be told will be its next attempt's."""
+    async def _remembered(
+        self, fid: str, taken: bool, trouble: LaunchUnavailable | None, tell: Callable[[str], Awaitable[bool]]
+    ) -> bool:
+        """Whether a wish that no process of the run could be told will be its next attempt's.
+
+        Args:
+            tell: brings it into the stream of a run that nobody serves and the pool has forgotten, if that has no end.
+        """
         if trouble is not None:
             raise trouble
-        return taken and await self._is_open(fid)
+        return taken and await self._is_open(fid) and await tell(await self._username(fid))
 
     async def _username(self, fid: str) -> str:
         described = await self._asked(lambda client: client.get_workflow_handle(self._id(fid)).describe())

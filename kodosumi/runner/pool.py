@@ -129,14 +129,23 @@ class RunnerPool:
         await self._recovered()
         return await self._steering.cancel(fid, by)
 
-    async def pause(self, fid: str, by: str) -> bool:
-        """Has a run wait; returns when that is in the transport."""
+    async def pause(self, fid: str, by: str, owner: str | None = None) -> bool:
+        """Has a run wait; returns when that is in the transport.
+
+        Args:
+            owner: role id of the owner of a durable run that lives elsewhere, if it isn't known here: one that has
+                lost its process together with the pool. None: an unknown run is none.
+        """
         await self._recovered()
+        if owner is not None and self._runs.find(fid) is None:
+            self._runs.meet(fid, owner)
         return await self._steering.pause(fid, by)
 
-    async def resume(self, fid: str, by: str) -> bool:
-        """Lets a paused run go on; returns when that is in the transport."""
+    async def resume(self, fid: str, by: str, owner: str | None = None) -> bool:
+        """Lets a paused run go on; returns when that is in the transport. ``owner``: as :meth:`pause` takes it."""
         await self._recovered()
+        if owner is not None and self._runs.find(fid) is None:
+            self._runs.meet(fid, owner).paused_by = by
         return await self._steering.resume(fid, by)
 
     # what is known ---------------------------------------------------------------------------------------------------

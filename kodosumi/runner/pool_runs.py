@@ -130,6 +130,12 @@ class Runs:
         run = self.living[spec.fid] = Run(spec.fid, spec.username, producer, spec, spec.durable)
         return run
 
+    def meet(self, fid: str, user: str) -> Run:
+        """A durable run between two attempts of which nothing is known here."""
+        run = Run(fid, user, self.transport.producer(fid, user), None, durable=True)
+        self.rest(run, AttemptOutcome(AttemptEnd.DIED, "Its process was lost."))
+        return run
+
     def wake(self, run: Run) -> None:
         """A resting run is to be served."""
         self._resting.pop(run.fid, None)

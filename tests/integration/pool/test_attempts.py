@@ -273,3 +273,40 @@ async def test_a_pause_holds_over_the_process_and_the_pool(attending: Attending)
     await attending.engine.ended(spec.fid)
     states = await attending.engine.payloads(spec.fid, EventKind.STATUS)
     assert states == ["starting", "running", "paused", "paused", "running", "running", "finished"]
+
+
+@pytest.mark.fault
+async def test_a_run_that_the_pool_has_forgotten_is_paused_and_resumed_in_its_owners_name(attending: Attending) -> None:
+    gate = attending.engine.folder / "forgotten"
+    spec = await attending.announced("attempts_agent:first_hangs", str(gate))
+    held = attending.execute(spec)
+    pid = int(await attending.engine.first(spec.fid, EventKind.DEBUG))
+    await kill_pool(attending)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(PoolRestarted):
+        await held
+    assert await until(lambda: attending.mode.attach(spec.fid, 1), lambda outcome: outcome is None) is None
+
+    assert not await attending.mode.pause(spec.fid, "Ada")
+    assert await attending.mode.pause(spec.fid, "Ada", OWNER)
+    second = await attending.barrier(spec)
+    held = attending.execute(second)
+    await until(attending.mode.figures, lambda figures: figures["paused"] == 1)
+    assert await attending.mode.resume(spec.fid, "Ada")
+
+    assert (await held).end == AttemptEnd.OVER
+    assert not await attending.mode.pause(spec.fid, "Ada", OWNER)
+    await attending.engine.ended(spec.fid)
+    states = ["starting", "running", "paused", "running", "running", "finished"]
+    assert await attending.engine.payloads(spec.fid, EventKind.STATUS) == states
+
+
+async def test_an_ended_run_that_the_pool_does_not_know_is_neither_paused_nor_resumed(attending: Attending) -> None:
+    fid = new_fid()
+    assert await attending.mode.end(fid, OWNER, "enough")
+
+    assert not await attending.mode.pause(fid, "Ada", OWNER)
+    assert not await attending.mode.resume(fid, "Ada", OWNER)
+
+    await attending.engine.ended(fid)
+    assert await attending.engine.payloads(fid, EventKind.STATUS) == ["error"]

@@ -130,6 +130,8 @@ async def test_a_pause_between_attempts_is_the_next_ones(durable: Durable) -> No
         handle = await durable.workflow(fid)
         await until(lambda: handle.query("status"), lambda status: status["state"] == "waiting")
         assert await durable.mode.pause(fid, "Ada")
+        # Nobody serves it; it's shown all the same.
+        await until(lambda: durable.payloads(fid, STATUS), lambda payloads: payloads[-1] == "paused")
         second = await durable.attempt(fid, 2)
         assert second.spec.attempt.paused_by == "Ada"
         assert await durable.mode.resume(fid, "Ada")
