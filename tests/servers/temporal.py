@@ -56,6 +56,11 @@ class TemporalServer:
     ) -> None:
         self.remove()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Starts it, on the same port and state as before; returns when its default namespace answers."""
         ports = ["--ip", "127.0.0.1", "--port", str(self.port)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kodosumi.cluster import Head
+from tests.acceptance.faults.durable import Works
 from tests.acceptance.faults.plant import Plant
 
 MakePlant = Callable[..., Plant]
@@ -46,3 +47,23 @@ def make_plant(standing_plant: Plant, tmp_path: Path) -> Iterator[MakePlant]:
     for plant in plants:
         plant.stop()
         plant.show_logs()
+
+
+@pytest.fixture(scope="module")
+def standing_works(
+    standing_plant: Plant, head: Head, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Works]:
+    """Durable runs' works that a module's tests use one after the other; the servers run, the plant doesn't."""
+    # Two plants on one Ray would change each other's pool.
+    standing_plant.stop()
+    with Works(tmp_path_factory.mktemp("works"), head.address) as works:
+        yield works
+        if request.session.testsfailed:
+            works.plant.show_logs()
+
+
+@pytest.fixture
+def durable(standing_works: Works) -> Works:
+    """Works that work, whatever the test before has killed."""
+    standing_works.start()
+    return standing_works

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,6 @@ from typing import NamedTuple
 import httpx
 import psutil
 
-from kodosumi.cluster import Head
 from tests.acceptance.faults.agents import QUESTION_AT, STEPS
 from tests.acceptance.faults.plant import DEADLINE_S, Plant, numbers, texts, wait_for
 from tests.acceptance.people import answer
@@ -33,22 +33,24 @@ class Works:
     """A plant in mode ``temporal`` with Redis, PostgreSQL and Temporal, which keep what they have when they're killed.
 
     Args:
-        folder: of the plant. head: its Ray.
+        folder: of the plant. ray_server: as :class:`Plant` takes it. environment: further variables.
     """
 
-    def __init__(self, folder: Path, head: Head) -> None:
+    def __init__(self, folder: Path, ray_server: str | None, environment: Mapping[str, str] | None = None) -> None:
         self.redis = RedisServer(appendonly="yes", appendfsync="always")
         self.postgres = PostgresServer()
         self.temporal = TemporalServer(lasting=True)
-        self._folder, self._head = folder, head
+        self._folder, self._ray_server, self._environment = folder, ray_server, environment
 
     def __enter__(self) -> Works:
         for server in (self.redis, self.postgres, self.temporal):
             server.start()
-        url = self.postgres.url(self.postgres.create_database())
+        self.database = self.postgres.create_database()
+        url = self.postgres.url(self.database)
         self.plant = Plant(
             self._folder,
-            self._head.address,
+            self._ray_server,
+            self._environment,
             execution_mode="temporal",
             temporal_host=self.temporal.address,
             event_transport="redis",
@@ -62,6 +64,12 @@ class Works:
         self.plant.stop()
         for server in (self.redis, self.postgres, self.temporal):
             server.remove()
+
+    def start(self) -> None:
+        """Starts what doesn't run, and returns when all is well."""
+        if not self.temporal.alive:
+            self.temporal.start()
+        self.plant.start()
 
     def workflow(self, fid: str) -> str:
         """The state of a run's workflow, as Temporal's own command line says it."""

@@ -10,13 +10,12 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kodosumi.cluster import Head
 from tests.acceptance.faults.agents import QUESTION_AT, STEPS
 from tests.acceptance.faults.durable import (
     Works,
@@ -71,30 +70,16 @@ def moment_of(round_: int) -> Moment:
     return Moment(QUESTION_AT, unanswered=True) if after < QUESTION_AT else Moment(after)
 
 
-@pytest.fixture(scope="module")
-def works(
-    standing_plant: Plant, head: Head, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Works]:
-    """Works for all rounds: what one round has killed serves the next."""
-    # Two plants on one Ray would change each other's pool.
-    standing_plant.stop()
-    with Works(tmp_path_factory.mktemp("rounds"), head) as works:
-        yield works
-        if request.session.testsfailed:
-            works.plant.show_logs()
-
-
 @pytest.mark.parametrize("round_", range(ROUNDS), ids=lambda number: f"{VICTIMS[number % len(VICTIMS)]}-{number}")
-def test_a_run_ends_as_it_should_whatever_is_killed(works: Works, round_: int, tmp_path: Path) -> None:
-    plant, victim, moment = works.plant, VICTIMS[round_ % len(VICTIMS)], moment_of(round_)
-    plant.start()
+def test_a_run_ends_as_it_should_whatever_is_killed(durable: Works, round_: int, tmp_path: Path) -> None:
+    plant, victim, moment = durable.plant, VICTIMS[round_ % len(VICTIMS)], moment_of(round_)
     path, text = tmp_path / "notes", f"answer {round_}"
     began = time.monotonic()
 
     fid = plant.launch("steps", notes=str(path))
     reach(plant, fid, moment, path, text)
     killed = time.monotonic()
-    starting = kill(works, victim, path)
+    starting = kill(durable, victim, path)
     if moment.told <= QUESTION_AT:
         answer_when_open(plant, fid, text)
     starting.join()
