@@ -214,14 +214,20 @@ def _steer(action: str, fid: str) -> None:
 
 def main() -> None:
     """Entry point of ``koco``: errors of ours are one plain line, no traceback."""
+    from .start.leaving import leave
+
+    code: object = 0
     try:
         app()
+    except SystemExit as exc:
+        code = exc.code
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
-        sys.exit(UNUSABLE)
+        code = UNUSABLE
     except KodosumiError as exc:
         sys.stderr.write(f"{exc}\n")
-        sys.exit(1)
+        code = 1
+    leave(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

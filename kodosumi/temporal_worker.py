@@ -45,6 +45,7 @@ class TemporalWorker:
         self._direct = DirectMode(settings)
         self._activities = activities or AgentActivities.from_settings(settings, self._direct)
         self._stopping = asyncio.Event()
+        self._reaching: asyncio.Task[None] | None = None
 
     async def run(self, ready: Callable[[], None] | None = None) -> None:
         """Works until :meth:`stop`.
@@ -55,7 +56,6 @@ class TemporalWorker:
         Raises:
             ConfigurationError: Temporal refuses this client, or doesn't know the namespace.
         """
-        reaching = asyncio.create_task(self._activities.reach_pool(), name="reach pool")
         stopped = asyncio.create_task(self._stopping.wait())
         try:
             while not self._stopping.is_set():
@@ -69,9 +69,10 @@ class TemporalWorker:
                         ready()
                     await asyncio.wait([stopped], timeout=RETRY_S)
         finally:
-            for task in (reaching, stopped):
+            tasks = [stopped] if self._reaching is None else [stopped, self._reaching]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reaching, stopped, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._activities.close()
             await self._direct.close()
 
@@ -85,6 +86,9 @@ class TemporalWorker:
         await _add_attributes(client)
         worker = self._worker(client)
         running = asyncio.create_task(worker.run())
+        if self._reaching is None:
+            # Not before: joining Ray takes seconds of what the start of a worker needs.
+            self._reaching = asyncio.create_task(self._activities.reach_pool(), name="reach pool")
         if ready is not None:
             ready()
         logger.info("serves %s at %s", self._settings.temporal_task_queue, self._settings.temporal_host)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ..config import load_settings
 from ..error import KodosumiError
+from .leaving import leave
 from .lifeline import READY, Lifeline
 
 UNUSABLE = 2
@@ -49,4 +50,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
