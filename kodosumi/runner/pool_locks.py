@@ -80,7 +80,7 @@ class LockDesk:
         patient_until = time.monotonic() + CHANGE_TIMEOUT_S
         while True:
             run = self._runs.unended(fid)
-            if run is None:
+            if run is None or run.ending:
                 raise ExecutionNotFound(fid)
             place: LockPlace | None = run.kept or run.process
             if place is None:

@@ -53,7 +53,7 @@ class Run:
         paused_by: who had it paused.
         kept: its open locks, while no process serves them.
         open_locks: of its process, as last told (durable runs only).
-        over: set when its terminal event is in the transport.
+        ending: whether its end is on its way. over: set when that is in the transport.
         putting: held while ``producer`` puts.
     """
 
@@ -75,6 +75,7 @@ class Run:
     clock: RunClock | None = None
     ran_before_s: float = 0.0
     waiting_since: float = field(default_factory=time.monotonic)
+    ending: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
     putting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -189,6 +190,7 @@ class Runs:
     async def end(self, run: Run, reason: str) -> bool:
         """Gives a run its end. False: it had one, or is left to the spooler."""
         put = False
+        run.ending = True
         try:
             async with run.putting:
                 if run.over.is_set():
@@ -215,11 +217,12 @@ class Runs:
             return False
         except TransportLost:
             # Nobody else would ever say that something is missing.
-            self._tasks.spawn(self._end_for_loss(run))
+            run.end_reason = run.end_reason or LOSS_NOTICE
+            self._tasks.spawn(self._end_as_due(run))
             return False
         except (TransportError, TimeoutError) as exc:
             raise LaunchUnavailable(f"The event transport cannot be reached: {exc}. Try again.") from exc
         return True
 
-    async def _end_for_loss(self, run: Run) -> None:
-        await self.end(run, LOSS_NOTICE)
+    async def _end_as_due(self, run: Run) -> None:
+        await self.end(run, run.due_end or "")
