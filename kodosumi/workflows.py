@@ -55,7 +55,7 @@ MAX_SUMMARY = 90
 """Temporal refuses more than 400 bytes, and with them the workflow's whole step."""
 
 AGAIN = RetryPolicy(
-    initial_interval=timedelta(milliseconds=250), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=2)
+    initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(seconds=2)
 )
 """For trouble of a worker's own, such as its death: however often that happens, the run is soon looked after again."""
 
