@@ -223,8 +223,9 @@ class Stack:
     def _on_signal(self) -> None:
         if self._stop.is_set():
             self._end_at_once()
-        say("\nending; once more ends at once")
+        # First: whoever read our terminal may be gone, which is no reason to go on.
         self._stop.set()
+        say("\nending; once more ends at once")
 
     # ending --------------------------------------------------------------------------------------------------------
 
