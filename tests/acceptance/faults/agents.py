@@ -182,7 +182,7 @@ async def steps(inputs: dict[str, Any], tracer: Tracer) -> Any:
             answer = await tracer.lock("question", data={"number": number})
         await tracer.result(number)
         if number % 10 == 9:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(inputs.get("pause_s", 0.02))
     return answer
 
 
