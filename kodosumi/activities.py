@@ -65,7 +65,7 @@ Answer = TypeVar("Answer")
 class RunPool(Protocol):
     """What is asked of the pool, as ``DirectMode`` offers it. Any method raises ``LaunchUnavailable``."""
 
-    async def execute(self, spec: RunSpec) -> AttemptOutcome: ...
+    async def execute(self, spec: RunSpec, again: bool = False) -> AttemptOutcome | None: ...
 
     async def attach(self, fid: str, number: int) -> AttemptOutcome | None: ...
 
@@ -204,19 +204,29 @@ class AgentActivities:
         return AttemptResult(outcome.end, reason=short(outcome), ran_s=outcome.ran_s)
 
     async def _outcome(self, attempt: AttemptRef, spec: RunSpec | None) -> AttemptOutcome:
-        """Held until the attempt is over. A call that broke may have begun it: from then on it's only looked for."""
+        """Held until the attempt is over.
+
+        A call that broke may have begun it. From then on it's looked for, and begun only if the pool knows that it
+        wasn't.
+        """
         pause_s = PAUSE_S
         while True:
             try:
                 if spec is not None:
                     to_begin, spec = spec, None
-                    return await self._pool.execute(to_begin)
-                return await self._pool.attach(attempt.fid, attempt.number) or LOST
+                    return await self._pool.execute(to_begin) or LOST
+                found = await self._pool.attach(attempt.fid, attempt.number)
+                return found or await self._begun_after_all(attempt) or LOST
             except LaunchUnavailable as exc:
                 logger.info("%s: attempt %d is looked for again: %s", attempt.fid, attempt.number, exc)
                 self._reachable = False
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
+
+    async def _begun_after_all(self, attempt: AttemptRef) -> AttemptOutcome | None:
+        """Held until an attempt is over that never reached the pool; None: it may have."""
+        spec = await self._spec(attempt)
+        return None if isinstance(spec, str) else await self._pool.execute(spec, True)
 
     async def _spec(self, attempt: AttemptRef) -> RunSpec | str:
         """What the pool is given; a text when it can't be had, which says why the run ends."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+from kodosumi.error import LaunchUnavailable
 from kodosumi.events import Event, EventKind, ExecutionState
 from kodosumi.runner.head import head_events
 from kodosumi.runner.spec import AttemptEnd, AttemptOutcome, RunSpec
@@ -85,7 +86,8 @@ class ScriptedPool:
 
     Attributes:
         plays: of the next attempts, in order; then they finish. attempts: all there were, by id and number.
-        away: while set, it can't be reached.
+        away: while set, it can't be reached. lost_calls: so many attempts are to be begun that it never hears of.
+        announced: runs that it has known from their beginning.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -93,13 +95,21 @@ class ScriptedPool:
         self.plays: list[Play] = []
         self.attempts: dict[tuple[str, int], Attempt] = {}
         self.away: Exception | None = None
+        self.lost_calls = 0
+        self.announced: set[str] = set()
 
     async def announce(self, spec: RunSpec) -> None:
         self._check()
         await self._transport.producer(spec.fid, spec.username).put(head_events(spec))
+        self.announced.add(spec.fid)
 
-    async def execute(self, spec: RunSpec) -> AttemptOutcome:
+    async def execute(self, spec: RunSpec, again: bool = False) -> AttemptOutcome | None:
         self._check()
+        if self.lost_calls:
+            self.lost_calls -= 1
+            raise LaunchUnavailable("the call was lost")
+        if again and spec.fid not in self.announced:
+            return None
         key = spec.fid, spec.attempt.number
         if key not in self.attempts:
             producer = self._transport.producer(spec.fid, spec.username, spec.attempt.number)

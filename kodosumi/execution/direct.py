@@ -108,14 +108,17 @@ class DirectMode:
         """
         await self._ask(lambda pool: pool.announce.remote(spec))
 
-    async def execute(self, spec: RunSpec) -> AttemptOutcome:
+    async def execute(self, spec: RunSpec, again: bool = False) -> AttemptOutcome | None:
         """Begins the attempt that the spec names, unless it's known already, and returns when it's over.
+
+        Args:
+            again: an earlier call may have begun it. None then, if the cluster can't tell; nothing was begun.
 
         Raises:
             PoolRestarted: the pool died meanwhile; the run's process goes on, if it had begun.
             LaunchUnavailable: the cluster can't be reached, with the reason.
         """
-        return await self._ask(lambda pool: pool.execute.remote(spec), None)
+        return await self._ask(lambda pool: pool.execute.remote(spec, again), None)
 
     async def attach(self, fid: str, number: int) -> AttemptOutcome | None:
         """Returns when an attempt is over; None: it's unknown to the cluster.

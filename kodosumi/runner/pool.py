@@ -74,16 +74,22 @@ class RunnerPool:
         """
         run = await self._accepted(spec)
         if run is not None:
+            run.whole = True
             self._stock.want(spec.environment, WANTED_BY_ADOPTION_S)
             self._runs.rest(run)
 
-    async def execute(self, spec: RunSpec) -> AttemptOutcome:
+    async def execute(self, spec: RunSpec, again: bool = False) -> AttemptOutcome | None:
         """Begins the attempt that the spec names, unless it's here already; a held call until it's over.
 
         A living process of an earlier attempt is ended first.
+
+        Args:
+            again: an earlier call may have begun it. None then, if that can't be told here.
         """
         await self._recovered()
         number = spec.attempt.number
+        if again and ((known := self._runs.find(spec.fid)) is None or not known.whole):
+            return None
         while True:
             run = self._runs.find(spec.fid) or self._found_anew(spec)
             if number < run.number:

@@ -44,6 +44,7 @@ class Run:
         producer: of no attempt, for what its process can't put.
         spec: what to run, with the attempt it is at; None once it's over.
         durable: whether somebody else sees to its attempts.
+        whole: whether no earlier pool can have begun an attempt of it.
         process: who serves it, None while nobody does.
         number: of the attempt it is at; 0: none was asked for.
         outcome: of that attempt; set when it's over.
@@ -62,6 +63,7 @@ class Run:
     producer: EventProducer
     spec: RunSpec | None
     durable: bool = False
+    whole: bool = False
     process: RunnerProcess | None = None
     number: int = 0
     outcome: asyncio.Future[AttemptOutcome] = field(default_factory=_future)

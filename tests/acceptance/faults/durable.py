@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -73,9 +73,18 @@ class Works:
 
     def workflow(self, fid: str) -> str:
         """The state of a run's workflow, as Temporal's own command line says it."""
-        described = json.loads(self.temporal.cli("workflow", "describe", "--workflow-id", f"kodo-{fid}", "-o", "json"))
-        state: str = described["workflowExecutionInfo"]["status"]
+        state: str = self._described(fid)["workflowExecutionInfo"]["status"]
         return state.removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
+
+    def working(self, fid: str) -> bool:
+        """Whether a worker has taken on what the run's workflow wants done."""
+        pending = self._described(fid).get("pendingActivities", [])
+        return any(activity["state"].endswith("_STARTED") for activity in pending)
+
+    def _described(self, fid: str) -> dict[str, Any]:
+        said = self.temporal.cli("workflow", "describe", "--workflow-id", f"kodo-{fid}", "-o", "json")
+        described: dict[str, Any] = json.loads(said)
+        return described
 
 
 def notes(path: Path) -> list[Note]:

@@ -143,6 +143,21 @@ def test_a_launch_while_no_worker_lives_is_accepted_and_runs_once_there_is_one(d
     assert len(notes(path)) == 1
 
 
+def test_a_worker_killed_before_user_code_was_called_costs_no_attempt(durable: Works, path: Path) -> None:
+    plant = durable.plant
+    plant.worker.send(signal.SIGKILL)
+    fid = plant.launch("noted_question", notes=str(path))
+
+    plant.worker.start()
+    # It has the run, and hasn't reached the pool yet, or just has.
+    wait_for(lambda: durable.working(fid))
+    plant.worker.send(signal.SIGKILL)
+    plant.worker.start()
+    answer_when_open(plant, fid, "in the end")
+
+    assert attempts_shown(ended(plant, fid)) == [note.attempt for note in notes(path)] == [1]
+
+
 def test_a_worker_that_is_stopped_leaves_its_runs_to_the_next(durable: Works, path: Path, gate: Path) -> None:
     plant = durable.plant
     fid = dripping(durable, path, gate)

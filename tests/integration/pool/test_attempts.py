@@ -289,6 +289,7 @@ async def test_a_run_that_the_pool_has_forgotten_is_paused_and_resumed_in_its_ow
 
     assert not await attending.mode.pause(spec.fid, "Ada")
     assert await attending.mode.pause(spec.fid, "Ada", OWNER)
+    assert await attending.mode.execute(spec, True) is None
     second = await attending.barrier(spec)
     held = attending.execute(second)
     await until(attending.mode.figures, lambda figures: figures["paused"] == 1)
@@ -299,6 +300,20 @@ async def test_a_run_that_the_pool_has_forgotten_is_paused_and_resumed_in_its_ow
     await attending.engine.ended(spec.fid)
     states = ["starting", "running", "paused", "running", "running", "finished"]
     assert await attending.engine.payloads(spec.fid, EventKind.STATUS) == states
+
+
+async def test_an_attempt_is_begun_by_a_second_call_only_if_it_is_known_that_the_first_did_not(
+    attending: Attending,
+) -> None:
+    known = await attending.announced("attempts_agent:hello")
+    unknown = replace(known, fid=new_fid())
+
+    outcomes = await asyncio.gather(*(attending.mode.execute(known, True) for _ in range(2)))
+
+    assert [outcome and outcome.end for outcome in outcomes] == [AttemptEnd.OVER] * 2
+    assert await attending.mode.execute(unknown, True) is None
+    await attending.engine.ended(known.fid)
+    assert await attending.engine.payloads(known.fid, EventKind.FINAL) == ['{"int": 1}']
 
 
 async def test_an_ended_run_that_the_pool_does_not_know_is_neither_paused_nor_resumed(attending: Attending) -> None:

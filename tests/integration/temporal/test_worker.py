@@ -78,9 +78,19 @@ async def test_an_attempt_that_nobody_knows_any_more_was_lost(durable: Durable) 
         fid = await durable.launch("agent:run")
         await durable.attempt(fid)
     durable.pool.attempts.pop((fid, 1)).task.cancel()  # type: ignore[union-attr]
+    durable.pool.announced.clear()
     async with durable.working():
         assert (await durable.ended(fid)).state == ExecutionState.FINISHED
     assert await durable.told_attempts(fid) == [{"number": 2, "reason": "Its process was lost."}]
+
+
+async def test_a_call_that_never_reached_the_pool_costs_no_attempt(durable: Durable) -> None:
+    durable.pool.lost_calls = 2
+    async with durable.working():
+        fid = await durable.launch("agent:run")
+        assert (await durable.ended(fid)).state == ExecutionState.FINISHED
+    assert await durable.told_attempts(fid) == []
+    assert list(durable.pool.attempts) == [(fid, 1)]
 
 
 async def test_a_pool_that_is_away_loses_no_attempt(durable: Durable) -> None:
