@@ -31,11 +31,11 @@ def worker_status(settings: Settings) -> tuple[bool, str]:
         return False, f"Temporal at {place} cannot be asked: {exc or 'no answer'}"
     alive = [poller for poller in pollers if time.time() - poller[1] < ALIVE_S]
     queue = settings.temporal_task_queue
-    headline = f"{len(alive)} workers poll {queue}" if alive else f"no worker polls {queue}"
+    headline = f"workers that poll {queue}: {len(alive)}" if alive else f"no worker polls {queue}"
     rows = [TITLES, *((name, datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")) for name, at in alive)]
     width = max(len(name) for name, _ in rows)
     table = [f"{name.ljust(width)}  {at}" for name, at in rows] if alive else []
-    return bool(alive), "\n".join([f"Temporal at {place}", headline, f"{runs:,} open runs", *table])
+    return bool(alive), "\n".join([f"Temporal at {place}", headline, f"open runs: {runs:,}", *table])
 
 
 async def _asked(settings: Settings) -> tuple[list[tuple[str, float]], int]:

@@ -72,7 +72,7 @@ async def test_a_worker_is_seen_and_ends_when_asked(
     assert code == 0
     lines = said.splitlines()
     assert lines[0] == f"Temporal at {environment['KODO_TEMPORAL_HOST']}, namespace default"
-    assert lines[1:3] == [f"1 workers poll {tmp_path.name}", "0 open runs"]
+    assert lines[1:3] == [f"workers that poll {tmp_path.name}: 1", "open runs: 0"]
     assert lines[4].startswith(f"{worker.pid}@")
     worker.send_signal(number)
     assert await asyncio.to_thread(worker.wait, 30) == 0
