@@ -160,13 +160,3 @@ def test_many_runs_at_once_all_end_with_all_they_told(plant: Plant) -> None:
 
     for number, fid in enumerate(fids):
         assert numbers(plant.stream(fid)) == list(range(number))
-
-
-def test_a_rebuilt_panel_and_spooler_show_what_was(plant: Plant) -> None:
-    fid = plant.launch("count", n=10)
-    before: list[Message] = plant.stream(fid)
-
-    plant.stop()
-    plant.start()
-
-    assert plant.stream(fid) == before

@@ -102,13 +102,16 @@ def test_a_deletion_closes_an_open_lock(plant: Plant) -> None:
     assert answer(plant.client, fid, lid, answer="late").status_code == 404
 
 
-def test_a_lock_is_answered_after_panel_and_spooler_were_started_anew(plant: Plant) -> None:
+def test_after_all_was_started_anew_what_was_is_shown_and_an_open_lock_is_answered(plant: Plant) -> None:
+    over = plant.launch("count", n=10)
+    before = plant.stream(over)
     fid = plant.launch("ask_once")
     (lid,) = open_locks(plant.client, fid)
 
     plant.stop()
     plant.start()
 
+    assert plant.stream(over) == before
     assert open_locks(plant.client, fid) == [lid]
     assert answer(plant.client, fid, lid, answer="kept").status_code == 200
     assert texts(plant.stream(fid), "final") == ['{"dict": {"to": 1, "answer": "kept"}}']

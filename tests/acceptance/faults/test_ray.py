@@ -13,6 +13,7 @@ import pytest
 from kodosumi import cluster
 from kodosumi.cluster import Head
 from kodosumi.config import Settings
+from tests.acceptance.faults.durable import Works, answer_when_open, attempts_shown, check_steps, ended, notes
 from tests.acceptance.faults.plant import Plant, numbers, texts, wait_for
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(400)]
@@ -118,3 +119,21 @@ def test_after_a_restart_of_everything_runs_of_the_dead_ray_are_ended(own_ray: O
     events = plant.stream(fid)
     assert texts(events, "status")[-1] == "error"
     assert numbers(events) == list(range(len(numbers(events))))
+
+
+def test_a_durable_run_is_called_again_on_the_next_ray(own_ray: OwnRay, standing_plant: Plant, tmp_path: Path) -> None:
+    standing_plant.stop()
+    path = tmp_path / "notes"
+    with Works(tmp_path, None, {"RAY_TMPDIR": str(own_ray.folder)}) as works:
+        works.start()
+        fid = works.plant.launch("steps", notes=str(path))
+        works.plant.stored(fid, "result", 100)
+
+        own_ray.kill()
+        own_ray.start()
+        answer_when_open(works.plant, fid, "on the next Ray")
+
+        events = ended(works.plant, fid)
+        check_steps(events, notes(path), "on the next Ray")
+        assert attempts_shown(events) == [1, 2]
+        wait_for(lambda: works.workflow(fid), lambda state: state == "completed")
