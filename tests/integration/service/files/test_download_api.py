@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import zipfile
 from typing import Any
 
@@ -15,8 +16,9 @@ from kodosumi.events import new_fid
 from kodosumi.service.context import Panel
 from tests.conditions import until
 from tests.integration.service.files.conftest import Begin
-from tests.integration.service.files.uploading import put
+from tests.integration.service.files.uploading import put, uploaded
 
+LARGE_BYTES = 48 * 1024 * 1024
 CONTENT = bytes(range(256)) * 15_000
 
 
@@ -107,13 +109,16 @@ async def test_a_folder_comes_as_one_archive(alice: Any, run: str, path: str) ->
     assert (head.status_code, head.headers["content-type"]) == (200, "application/zip")
 
 
-@pytest.mark.parametrize("rest", ["/sub/a.bin", "?format=zip"])
+@pytest.mark.parametrize("rest", ["/sub/large.bin", "?format=zip"])
 async def test_who_breaks_a_download_off_leaves_no_file_open(
     alice: Any, run: str, path: str, address: str, rest: str
 ) -> None:
     def is_open() -> bool:
-        return any(file.path.endswith("a.bin") for file in psutil.Process().open_files())
+        return any(file.path.endswith("large.bin") for file in psutil.Process().open_files())
 
+    # More than fits into all buffers on its way: else it may have left the panel before anybody looks.
+    body = await uploaded(alice, "sub/large.bin", os.urandom(LARGE_BYTES), 4_000_000)
+    (await alice.post("/files/complete/out", json=body | {"fid": run})).raise_for_status()
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1_000)
     writer.write(f"GET /files/{run}/out{rest} HTTP/1.1\r\nHost: x\r\nKODOSUMI_API_KEY: {alice.key}\r\n\r\n".encode())
