@@ -210,7 +210,8 @@ async def test_what_cannot_be_done_to_a_run_says_why(scene: Scene, page: Page) -
 
 async def test_attempts_are_told_with_a_long_reason_folded(scene: Scene, page: Page) -> None:
     fid = await scene.begun()
-    traceback = f'Traceback (most recent call last):\n  File "x.py", line 1, in run\n… 12 characters left out …\n    work()\nValueError: {EVIL}'
+    frame = '  File "x.py", line 1, in run\n… 12 characters left out …\n    work()'
+    traceback = f"Traceback (most recent call last):\n{frame}\nValueError: {EVIL}"
     for number, reason in ((2, "its process was lost"), (3, traceback)):
         payload = json.dumps({"dict": {"number": number, "reason": reason}})
         await scene.commit(fid, ("stdout", "at work"), ("attempt", payload), ("status", "running"))
