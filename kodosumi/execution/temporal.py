@@ -287,6 +287,14 @@ class TemporalMode:
     async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
         await self._of_attempt(fid, self._direct.settle_lock(fid, lid, claim, answer))
 
+    async def workers(self) -> int:
+        """How many workers live that look after runs.
+
+        Raises:
+            LaunchUnavailable: Temporal can't be asked.
+        """
+        return len(await self._asked(lambda client: temporal_client.pollers(client, self._settings)))
+
     async def places(self) -> dict[str, int]:
         return await self._direct.places()
 

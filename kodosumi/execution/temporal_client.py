@@ -6,6 +6,7 @@ Also what a workflow shows of itself on Temporal's pages: never what a user or a
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "connect",
     "flow_of",
     "is_open",
+    "pollers",
     "refused",
     "unavailable",
 ]
@@ -39,6 +41,9 @@ RETRY = RetryConfig(max_elapsed_time_millis=3_000, max_retries=5)
 """A call that can't be answered fails while whoever made it still waits."""
 
 CALL_TIMEOUT_S = 10.0
+ALIVE_S = 90.0
+"""A worker asks for work once a minute at least."""
+
 MAX_FLOW = 200
 
 FAILURES = (RPCError, RuntimeError)
@@ -106,6 +111,27 @@ def attributes_of(spec: RunSpec, flow: str) -> Any:
     return TypedSearchAttributes(
         [SearchAttributePair(SearchAttributeKey.for_keyword(name), value) for name, value in values.items()]
     )
+
+
+async def pollers(client: Client, settings: Settings) -> list[tuple[str, float]]:
+    """Name and last access (seconds since the epoch) of each living worker of the settings' task queue.
+
+    Raises:
+        RPCError: Temporal can't be asked.
+    """
+    from temporalio.api.enums.v1 import TaskQueueType
+    from temporalio.api.taskqueue.v1 import TaskQueue
+    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=settings.temporal_task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        )
+    )
+    found = sorted((poller.identity, poller.last_access_time.ToMilliseconds() / 1000) for poller in answer.pollers)
+    return [(name, at) for name, at in found if time.time() - at < ALIVE_S]
 
 
 def is_open(described: Any) -> bool:

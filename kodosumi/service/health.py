@@ -65,6 +65,8 @@ class Health:
         }
         if self._panel.on_ray:
             questions["ray"] = self._ray
+        if self._panel.mode.name == "temporal":
+            questions["temporal"] = self._temporal
         return questions
 
     async def _ask(self, name: str, question: Question) -> Finding:
@@ -100,6 +102,16 @@ class Health:
 
     async def _runs(self) -> Finding:
         return {"state": "ok", "detail": "reachable", **await self._panel.mode.figures()}
+
+    async def _temporal(self) -> Finding:
+        from ..execution.temporal import TemporalMode
+
+        mode = self._panel.mode
+        assert isinstance(mode, TemporalMode)
+        workers = await mode.workers()
+        if not workers:
+            return {"state": "down", "detail": "no worker looks after runs; start one with `koco temporal-worker`"}
+        return {"state": "ok", "detail": f"reachable, workers: {workers}", "workers": workers}
 
     async def _ray(self) -> Finding:
         nodes = await ray_nodes(self._panel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
 from ..config import Settings
@@ -12,9 +11,6 @@ from ..execution import temporal_client
 from ..execution.temporal_client import FAILURES, Client
 
 TIMEOUT_S = 15.0
-ALIVE_S = 90.0
-"""A worker asks for work once a minute at least."""
-
 TITLES = ("worker", "last asked for work")
 
 
@@ -26,10 +22,9 @@ def worker_status(settings: Settings) -> tuple[bool, str]:
     """
     place = f"{settings.temporal_host}, namespace {settings.temporal_namespace}"
     try:
-        pollers, runs = asyncio.run(_asked(settings))
+        alive, runs = asyncio.run(_asked(settings))
     except (KodosumiError, TimeoutError) as exc:
         return False, f"Temporal at {place} cannot be asked: {exc or 'no answer'}"
-    alive = [poller for poller in pollers if time.time() - poller[1] < ALIVE_S]
     queue = settings.temporal_task_queue
     headline = f"workers that poll {queue}: {len(alive)}" if alive else f"no worker polls {queue}"
     rows = [TITLES, *((name, datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")) for name, at in alive)]
@@ -39,28 +34,13 @@ def worker_status(settings: Settings) -> tuple[bool, str]:
 
 
 async def _asked(settings: Settings) -> tuple[list[tuple[str, float]], int]:
-    """Name and last access (seconds since the epoch) of each poller, and how many workflows are open."""
+    """Name and last access (seconds since the epoch) of each worker, and how many workflows are open."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             client = await temporal_client.connect(settings, lazy=False)
-            return await _pollers(client, settings), await _open_runs(client)
+            return await temporal_client.pollers(client, settings), await _open_runs(client)
     except FAILURES as exc:
         raise temporal_client.refused(settings, exc) or temporal_client.unavailable(settings, exc) from exc
-
-
-async def _pollers(client: Client, settings: Settings) -> list[tuple[str, float]]:
-    from temporalio.api.enums.v1 import TaskQueueType
-    from temporalio.api.taskqueue.v1 import TaskQueue
-    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=settings.temporal_task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-        )
-    )
-    return sorted((poller.identity, poller.last_access_time.ToMilliseconds() / 1000) for poller in answer.pollers)
 
 
 async def _open_runs(client: Client) -> int:

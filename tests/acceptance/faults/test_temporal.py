@@ -67,11 +67,15 @@ def test_a_launch_without_temporal_is_refused_and_nothing_is_left_of_it(durable:
     refused = plant.ask("noted_drip", notes=str(path), gate=str(gate))
 
     assert refused.status_code == 503
-    assert f"Temporal at {durable.temporal.address} cannot be used now" in refused.json()["detail"]
+    said = f"Temporal at {durable.temporal.address} cannot be used now"
+    assert said in refused.json()["detail"]
+    told = wait_for(lambda: plant.health().json()["parts"]["temporal"], lambda part: part["state"] == "down")
+    assert said in told["detail"]
     assert counted(durable, "executions") == executions
     assert launches(durable) == 0
     assert not set(durable.redis.keys("")) - keys
     durable.temporal.start()
+    wait_for(lambda: plant.health().json()["parts"]["temporal"]["state"] == "ok")
     # A run behind it, and nothing but that.
     assert numbers(plant.stream(plant.launch("count", n=3))) == [0, 1, 2]
     assert counted(durable, "executions") == executions + 1

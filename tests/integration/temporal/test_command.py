@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kodosumi.config import Settings
+from kodosumi.execution.temporal import TemporalMode
 from kodosumi.start.worker_status import worker_status
 from tests.conditions import until
 from tests.servers.redis import free_port
@@ -68,6 +69,7 @@ async def test_a_worker_is_seen_and_ends_when_asked(
         return (await asyncio.to_thread(worker_status, settings))[0]
 
     await until(seen)
+    assert await TemporalMode(settings).workers() == 1
     code, said = await koco(environment, tmp_path, "temporal-worker", "--status")
     assert code == 0
     lines = said.splitlines()
@@ -79,6 +81,8 @@ async def test_a_worker_is_seen_and_ends_when_asked(
 
 
 async def test_no_worker_is_an_exit_code(environment: dict[str, str], tmp_path: Path) -> None:
+    host = environment["KODO_TEMPORAL_HOST"]
+    assert await TemporalMode(Settings(temporal_host=host, temporal_task_queue=tmp_path.name)).workers() == 0
     code, said = await koco(environment, tmp_path, "temporal-worker", "--status")
     assert code == 1
     assert f"no worker polls {tmp_path.name}" in said
