@@ -34,16 +34,18 @@ def worker_status(settings: Settings) -> tuple[bool, str]:
 
 
 async def _asked(settings: Settings) -> tuple[list[tuple[str, float]], int]:
-    """Name and last access (seconds since the epoch) of each worker, and how many workflows are open."""
+    """Name and last access (seconds since the epoch) of each worker, and how many workflows of its queue are open."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             client = await temporal_client.connect(settings, lazy=False)
-            return await temporal_client.pollers(client, settings), await _open_runs(client)
+            return await temporal_client.pollers(client, settings), await _open_runs(client, settings)
     except FAILURES as exc:
         raise temporal_client.refused(settings, exc) or temporal_client.unavailable(settings, exc) from exc
 
 
-async def _open_runs(client: Client) -> int:
+async def _open_runs(client: Client, settings: Settings) -> int:
     from ..workflows import WORKFLOW
 
-    return (await client.count_workflows(f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus = 'Running'")).count
+    queue = settings.temporal_task_queue
+    query = f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus = 'Running' AND TaskQueue = '{queue}'"
+    return (await client.count_workflows(query)).count
