@@ -45,8 +45,9 @@ def answers(address: str) -> bool:
     if not port:
         return True
     try:
-        with socket.create_connection((host, port), timeout=PROBE_TIMEOUT_S):
-            return True
+        with socket.create_connection((host, port), timeout=PROBE_TIMEOUT_S) as probe:
+            # Where nobody listens, a connection can get the very port it asks for and so reach itself.
+            return bool(probe.getsockname() != probe.getpeername())
     except OSError:
         return False
 

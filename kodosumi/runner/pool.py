@@ -11,6 +11,7 @@ ended and paused in ``pool_steering.py``, where their locks are answered in ``po
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -20,7 +21,7 @@ from dataclasses import replace
 import ray
 from ray.exceptions import RayError
 
-from ..cluster import NAMESPACE
+from ..cluster import NAMESPACE, publish, published
 from ..config import Settings
 from ..error import LaunchUnavailable, TransportError
 from ..transport import connect_transport, transport_from
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 ADOPT_TIMEOUT_S = 30.0
 WANTED_BY_ADOPTION_S = 600.0
 REFUSAL_LIFETIME_S = 15.0
+SETTINGS_KEY = "pool/settings"
+"""Where the cluster keeps what the pool was configured with: Ray restarts it with what it was first made with."""
 
 
 class RunnerPool:
@@ -50,6 +53,7 @@ class RunnerPool:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._configured = False
         self._runs = Runs(connect_transport(settings))
         self._serving = Serving(settings, self._runs)
         self._stock = self._serving.stock
@@ -176,6 +180,11 @@ class RunnerPool:
 
     async def configure(self, settings: Settings) -> None:
         """Makes these settings the cluster's: limits at once, the transport for runs launched from now on."""
+        self._configured = True
+        self._apply(settings)
+        await asyncio.to_thread(publish, SETTINGS_KEY, settings.model_dump_json(warnings=False).encode())
+
+    def _apply(self, settings: Settings) -> None:
         if _transport_settings(settings) != _transport_settings(self._settings):
             self._runs.transport = connect_transport(settings)
         self._settings = self._stock.settings = settings
@@ -273,10 +282,17 @@ class RunnerPool:
         await asyncio.shield(self._recovery)
 
     async def _recover(self) -> None:
-        """Finds the runners of an earlier pool, before anything is said about what is known."""
+        """Finds the settings and the runners of an earlier pool, before anything is said about what is known."""
+        await self._recover_settings()
         actors = await asyncio.to_thread(ray.util.list_named_actors, all_namespaces=True)
         names = [actor["name"] for actor in actors if actor["namespace"] == NAMESPACE]
         await asyncio.gather(*(self._adopt(name) for name in names if name.startswith(NAME_PREFIX)))
+
+    async def _recover_settings(self) -> None:
+        """Those of the last :meth:`configure`: with others, what is launched now could go where nobody reads."""
+        kept = await asyncio.to_thread(published, SETTINGS_KEY)
+        if kept is not None and not self._configured:
+            self._apply(Settings.model_construct(**json.loads(kept)))
 
     async def _adopt(self, name: str) -> None:
         try:

@@ -12,6 +12,7 @@ import pytest
 
 from kodosumi import cluster
 from kodosumi.cluster import Head
+from kodosumi.cluster.finding import answers
 from kodosumi.config import Settings
 from tests.acceptance.faults.durable import Works, answer_when_open, attempts_shown, check_steps, ended, notes
 from tests.acceptance.faults.plant import Plant, numbers, texts, wait_for
@@ -42,14 +43,16 @@ class OwnRay:
             )
 
     def kill(self) -> None:
-        """Kills every process of it at once."""
-        keeper = psutil.Process(self._heads[-1]._keeper.pid)
+        """Kills every process of it at once; returns when nothing answers at its address any more."""
+        head = self._heads[-1]
+        keeper = psutil.Process(head._keeper.pid)
         for process in [keeper, *keeper.children(recursive=True)]:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        self._heads[-1].stop()
+        head.stop()
+        wait_for(lambda: not answers(head.address))
 
     def stop(self) -> None:
         """Ends what is left of it."""
