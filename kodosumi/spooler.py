@@ -20,6 +20,7 @@ from .config import Settings, load_settings
 from .error import LaunchUnavailable, StoreUnavailable, TransportUnavailable
 from .events import Batch, Position
 from .execution import ExecutionMode, connect_mode
+from .log import Troubles
 from .retention import Retention
 from .store import Execution, ExecutionStore, connect_store
 from .transport import Delivery, EventConsumer, Transport, connect_transport
@@ -42,6 +43,11 @@ RETRY_SICK_S = 30.0
 """Longest pause before an execution is tried again that alone can't be stored (a damaged file, say)."""
 
 SWEEP_EVERY_S = 4.0
+UNREAD = "the transport cannot be read"
+UNACKNOWLEDGED = "the transport does not take acknowledgements"
+UNWRITTEN = "the store cannot be written"
+UNREACHED = "the execution mode cannot be reached"
+UNWATCHED = "lost runs cannot be looked for"
 LOST = "RunLost: the process of this run is gone and left no word of its end."
 
 
@@ -99,7 +105,8 @@ class Spooler:
         self._committed: dict[str, Position] = {}
         self._to_acknowledge = asyncio.Event()
         self._suspect = asyncio.Event()
-        self._trouble: str | None = None
+        self._troubles = Troubles(logger)
+        self._unwritable: str | None = None
         self._stopping = asyncio.Event()
         self._writers: set[asyncio.Task[None]] = set()
 
@@ -141,10 +148,11 @@ class Spooler:
             try:
                 deliveries = await consumer.take(size, LONG_POLL_S if ready is None else 0.0)
             except TransportUnavailable as exc:
-                logger.warning("the transport cannot be read: %s", exc)
+                self._troubles.begin(UNREAD, exc)
                 self._suspect.set()
                 await asyncio.sleep(self._settings.spooler_interval)
                 continue
+            self._troubles.end(UNREAD)
             if ready is not None:
                 ready()
                 ready = None
@@ -196,13 +204,13 @@ class Spooler:
             try:
                 appended = await self._store.append(fid, inbox.username, batches)
             except StoreUnavailable as exc:
-                self._report_trouble(str(exc))
+                self._report_store(str(exc))
             except Exception:
                 # Whatever it is, it concerns this execution alone, and its events must not be given up.
                 logger.exception("%s cannot be stored, retrying", fid)
                 self._set_aside(inbox)
             else:
-                self._report_trouble(None)
+                self._report_store(None)
                 self._take_up(inbox)
                 if appended.refused:
                     logger.warning("%s: %d events after its end were dropped", fid, appended.refused)
@@ -223,10 +231,12 @@ class Spooler:
             inbox.sick = False
             self._held += inbox.events
 
-    def _report_trouble(self, reason: str | None) -> None:
-        if reason != self._trouble:
-            logger.warning("the store %s", f"cannot be written: {reason}" if reason else "can be written again")
-        changed, self._trouble = (reason is None) != (self._trouble is None), reason
+    def _report_store(self, reason: str | None) -> None:
+        if reason is None:
+            self._troubles.end(UNWRITTEN)
+        else:
+            self._troubles.begin(UNWRITTEN, reason)
+        changed, self._unwritable = (reason is None) != (self._unwritable is None), reason
         if changed:
             self._suspect.set()
 
@@ -239,26 +249,26 @@ class Spooler:
             try:
                 await consumer.ack(positions)
             except TransportUnavailable as exc:
-                logger.warning("cannot acknowledge: %s", exc)
+                self._troubles.begin(UNACKNOWLEDGED, exc)
                 self._committed = positions | self._committed
                 await asyncio.sleep(self._settings.spooler_interval)
                 self._to_acknowledge.set()
+            else:
+                self._troubles.end(UNACKNOWLEDGED)
 
     # watching ------------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         """Looks for lost runs now, whenever something died, and every now and then."""
-        told = ""
         while True:
             self._suspect.clear()
             try:
-                await self._mode.refuse(self._trouble)
+                await self._mode.refuse(self._unwritable)
                 await self._sweep()
-                pause_s, told = self._sweep_every_s, ""
+                self._troubles.end(UNWATCHED)
+                pause_s = self._sweep_every_s
             except (LaunchUnavailable, StoreUnavailable) as exc:
-                if str(exc) != told:
-                    told = str(exc)
-                    logger.warning("cannot look after living runs, trying again: %s", told)
+                self._troubles.begin(UNWATCHED, exc)
                 pause_s = self._settings.spooler_interval
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
@@ -287,9 +297,10 @@ class Spooler:
         while True:
             try:
                 await self._mode.configure()
+                self._troubles.end(UNREACHED)
                 await self._mode.restarted()
             except LaunchUnavailable as exc:
-                logger.warning("the execution mode cannot be reached: %s", exc)
+                self._troubles.begin(UNREACHED, exc)
                 await asyncio.sleep(self._settings.spooler_interval)
             self._suspect.set()
 
@@ -297,7 +308,7 @@ class Spooler:
 
     async def _drain(self, duties: Iterable[asyncio.Task[None]], consumer: EventConsumer) -> None:
         await _cancel(task for task in duties if task.get_name() != "acknowledge")
-        if self._trouble is None and self._writers:
+        if self._unwritable is None and self._writers:
             await asyncio.wait(self._writers)
         await _cancel([*self._writers, *(task for task in duties if task.get_name() == "acknowledge")])
         with contextlib.suppress(TransportUnavailable):

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from ..error import StoreError, StoreUnavailable, WebhookError
 from ..events import Batch
+from ..log import Troubles
 from ..store import ExecutionStore, Notice
 from ..store.summary import noticed
 from .courier import Courier
@@ -75,7 +76,8 @@ class Sender:
         self._sending: dict[asyncio.Task[None], Notice] = {}
         self._more = False
         self._delivered: set[str] = set()
-        self._trouble: str | None = None
+        self._troubles = Troubles(logger)
+        self._untaken = f"the webhook at {courier.host} does not take messages"
 
     def stored(self, batches: Iterable[Batch]) -> None:
         """Looks at once when the batches, which the store has now, hold something to tell of."""
@@ -138,7 +140,7 @@ class Sender:
             await self._store.settle_notice(notice)
             self._delivered.discard(notice.id)
         except WebhookError as exc:
-            self._report(str(exc))
+            self._troubles.begin(self._untaken, exc)
             await self._put_off(notice, str(exc), gone=exc.gone)
         except StoreUnavailable as exc:
             # what was not settled comes back when its lease is over
@@ -155,7 +157,7 @@ class Sender:
         if message is not None:
             await self._courier.deliver(notice.id, notice.kind.value, message)
             self._delivered.add(notice.id)
-            self._report(None)
+            self._troubles.end(self._untaken)
 
     async def _put_off(self, notice: Notice, reason: str, *, gone: bool = False) -> None:
         """Makes a notice due later, or gives it up."""
@@ -173,10 +175,3 @@ class Sender:
         else:
             # a little later than due, as the store's clock is not ours
             asyncio.get_running_loop().call_later(pause_s + 0.05, self._woken.set)
-
-    def _report(self, reason: str | None) -> None:
-        """Says once what is wrong, and once that it's over."""
-        if reason != self._trouble:
-            self._trouble = reason
-            said = f"does not take messages, trying again: {reason}" if reason else "takes messages again"
-            logger.warning("the webhook at %s %s", self._courier.host, said)
