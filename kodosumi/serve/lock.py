@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import cloudpickle
 from fastapi import Request
@@ -38,6 +38,7 @@ LOCK_OFFERED = ("data", "request")
 LEASE_OFFERED = ("data", "inputs", "request")
 
 Handlers = Mapping[str, Callable[..., Any]]
+Result = TypeVar("Result")
 
 
 class Refusal(Exception):
@@ -62,7 +63,7 @@ class LockRoutes:
     def __init__(self, locks: Handlers, leases: Handlers) -> None:
         self._locks = locks
         self._leases = leases
-        self._answering: set[asyncio.Task[JSONResponse]] = set()
+        self._working: set[asyncio.Task[Any]] = set()
 
     async def show(self, request: Request, fid: str, lid: str) -> JSONResponse:
         """The list of the form's elements."""
@@ -83,36 +84,46 @@ class LockRoutes:
 
         async def taken() -> JSONResponse:
             try:
-                return await self._taken(request, fid, lid, await read_fields(request))
+                return await self._taken(request, fid, lid)
             finally:
                 await request.close()
 
         told = _told(taken(), f"answer to lock {lid} of {fid}", released=409)
-        work = asyncio.get_running_loop().create_task(told)
-        self._answering.add(work)
-        work.add_done_callback(self._answering.discard)
-        return await asyncio.shield(work)
+        return await asyncio.shield(self._kept(told))
+
+    def _kept(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """A task that ends in its own time, whoever has asked for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return task
 
     def __getstate__(self) -> dict[str, Any]:
         # What travels to a replica: not the work of this process.
-        return {**self.__dict__, "_answering": set()}
+        return {**self.__dict__, "_working": set()}
 
-    async def _taken(self, request: Request, fid: str, lid: str, values: dict[str, Any]) -> JSONResponse:
+    async def _taken(self, request: Request, fid: str, lid: str) -> JSONResponse:
         if not _vouched(request, fid):
-            # Before it is claimed: whoever may not answer must not hold up who may.
+            # Before it is claimed: whoever may not answer, or is slow to say what, must not hold up who may.
+            await request.body()
             lock = await _asked(lambda mode: mode.lock(fid, lid))
             if lock.username != ANONYMOUS:
                 _check_vouched(request, fid)
-        claim = await _asked(lambda mode: mode.claim_lock(fid, lid))
+        # A panel sends answers as a whole, so the body comes while the claim is on its way.
+        claiming = asyncio.create_task(_asked(lambda mode: mode.claim_lock(fid, lid)))
         settled = False
         try:
+            values = await read_fields(request)
+            claim = await claiming
             response, answer = await self._worked_out(request, claim.lock, values)
             if answer is not None:
                 await _asked(lambda mode: mode.settle_lock(fid, lid, claim.id, answer))
                 settled = True
         finally:
             if not settled:
-                await _reopened(claim)
+                reopening = self._kept(_reopened(claiming))
+                # A claim that waits for its turn is given back when it's there; nobody waits for that.
+                await asyncio.wait({reopening}, timeout=None if claiming.done() else 0)
         return response
 
     async def _worked_out(
@@ -211,12 +222,13 @@ async def _asked(question: Callable[[ExecutionMode], Awaitable[Any]]) -> Any:
     return await launcher().ask(asked())
 
 
-async def _reopened(claim: LockClaim) -> None:
+async def _reopened(claiming: asyncio.Task[LockClaim]) -> None:
     try:
+        claim = await claiming
         await _asked(lambda mode: mode.settle_lock(claim.lock.fid, claim.lock.lid, claim.id, None))
     except Exception as exc:
-        # It ends by itself after a minute, or has ended already.
-        logger.debug("claim of lock %s of %s is left: %s", claim.lock.lid, claim.lock.fid, exc)
+        # There was none, or it has ended already, or ends by itself after a minute.
+        logger.debug("no claim is given back: %s", exc)
 
 
 async def _put_files(request: Request, fid: str, model: Model, values: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from ..store import Execution
 from .assignees import Assigned, assigned, names_of
@@ -87,7 +88,7 @@ async def answer_lock(
     if lock.release is not None:
         raise released(409, lock, str(await fate_of(panel, lock)))
     to = await destination_of(panel, register, execution, lock)
-    response = await send_on(panel, user, to, request, "POST", passed_to_app(request), request.stream(), fid)
+    response = await send_on(panel, user, to, request, "POST", passed_to_app(request), await _whole(request), fid)
     answer = await read_answer(response, panel)
     gone = await after_release(panel, execution, lock, answer.status)
     if gone is not None:
@@ -95,6 +96,14 @@ async def answer_lock(
     if answer.status != 200 or not answer.data:
         raise failed(answer)
     return JSONResponse(answer.data)
+
+
+async def _whole(request: Request) -> bytes:
+    """The body, when all of it is here: an app holds the lock for who answers from the first byte on."""
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise ApiError(400, "The request was broken off.") from None
 
 
 async def destination_of(panel: Panel, register: FlowRegister, execution: Execution, lock: StoredLock) -> Destination:

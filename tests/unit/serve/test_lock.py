@@ -305,6 +305,25 @@ async def test_a_body_that_cannot_be_read_answers_nothing(waiting: Waiter, body:
         assert (await run.post()).status_code == 200
 
 
+async def test_a_body_that_cannot_be_read_waits_for_nobody_and_holds_nobody_up(waiting: Waiter) -> None:
+    called, go_on = asyncio.Event(), asyncio.Event()
+
+    async def lease() -> None:
+        called.set()
+        await go_on.wait()
+        raise F.InputsError("not like this")
+
+    async with waiting(app_with(lease=lease)) as run:
+        path = run.path()
+        first = asyncio.ensure_future(run.post())
+        await called.wait()
+        broken = await run.client.post(path, content="{", headers=vouched("POST", path, fid=run.fid, launches=False))
+        assert broken.status_code == 400 and not first.done()
+        go_on.set()
+        assert (await first).json()["errors"]
+        assert (await run.post()).json()["errors"]
+
+
 async def test_a_lock_of_two_answers_takes_the_first(waiting: Waiter) -> None:
     calls: list[str] = []
 
@@ -343,7 +362,9 @@ async def test_an_answer_is_worked_out_to_its_end_when_the_client_hangs_up(waiti
         await go_on.wait()
         return "taken"
 
-    async with waiting(app_with(lease=lease)) as run:
+    app = app_with(lease=lease)
+    app.lock("sign")(lambda: FORM)
+    async with waiting(app, "approve", "sign") as run:
         hanging_up = asyncio.ensure_future(run.post())
         await called.wait()
         hanging_up.cancel()
@@ -352,7 +373,8 @@ async def test_an_answer_is_worked_out_to_its_end_when_the_client_hangs_up(waiti
         second = asyncio.ensure_future(run.post())
         go_on.set()
         assert (await second).status_code == 409
-        assert (await run.result())["values"] == ["taken"]
+        assert (await run.post(name="sign")).status_code == 200
+        assert (await run.result())["values"][0] == "taken"
 
 
 # who may ----------------------------------------------------------------------------------------------------------
