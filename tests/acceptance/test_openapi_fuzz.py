@@ -28,7 +28,8 @@ from kodosumi.events import Batch, Event, EventKind, Position, new_fid
 from kodosumi.store import connect_store
 from tests.acceptance.agents.process import app_process, registered
 from tests.conditions import until
-from tests.stack import KOCO, StackProcess, free_port
+from tests.servers.server import free_port
+from tests.stack import KOCO, StackProcess
 
 EXAMPLES = 5
 """Requests per operation, mode and kind of path."""

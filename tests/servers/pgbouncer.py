@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import tempfile
-import time
-from pathlib import Path
 
 import pytest
 
-from tests.servers.postgres import USER, PostgresServer, as_unprivileged, free_port, unprivileged
-
-START_S = 20.0
+from tests.servers.postgres import USER, PostgresServer, as_unprivileged, hand_over
+from tests.servers.server import Server
 
 
 def binary() -> str | None:
@@ -22,53 +17,40 @@ def binary() -> str | None:
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-class PgBouncer:
-    """Starts at once.
+class PgBouncer(Server):
+    """A pooler that gives its clients no session.
 
     Args:
         server: what it stands before. server_connections: how many it opens for all its clients.
     """
 
+    NAME = "pgbouncer"
+
     def __init__(self, server: PostgresServer, server_connections: int = 3) -> None:
+        super().__init__()
+        self._server = server
+        self._server_connections = server_connections
+        self._config = self.folder / "config"
+
+    def _prepare(self) -> None:
+        users = self.folder / "users"
+        users.write_text(f'"{USER}" "{self._server.password}"\n')
+        self._config.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={self._server.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {users}\n"
+            f"pool_mode = transaction\ndefault_pool_size = {self._server_connections}\nmax_client_conn = 200\n"
+        )
+        hand_over(self.folder, users, self._config)
+
+    def _command(self) -> list[str]:
         found = binary()
         assert found is not None, "install Debian's `pgbouncer`"
-        self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="kpb", dir="/tmp"))
-        users, config = self.folder / "users", self.folder / "config"
-        users.write_text(f'"{USER}" "{server.password}"\n')
-        config.write_text(
-            f"[databases]\n* = host=127.0.0.1 port={server.port}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = scram-sha-256\nauth_file = {users}\nlogfile = {self.folder / 'log'}\n"
-            f"pool_mode = transaction\ndefault_pool_size = {server_connections}\nmax_client_conn = 200\n"
-        )
-        owner = unprivileged()
-        if owner is not None:
-            for path in (self.folder, users, config):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
-        self._process = subprocess.Popen(
-            [*as_unprivileged(), found, "-q", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._await()
+        return [*as_unprivileged(), found, str(self._config)]
 
-    def stop(self) -> None:
-        """Ends it, with all that it kept."""
-        self._process.kill()
-        self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _await(self) -> None:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        log = self.folder / "log"
-        raise RuntimeError(f"pgbouncer did not start: {log.read_text() if log.exists() else 'no log'}")
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def require_binary() -> None:

@@ -10,24 +10,22 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import psutil
 import psycopg
 from psycopg import sql
 
-START_S = 60.0
+from tests.conditions import PAUSE_S
+from tests.servers.server import START_S, Server
+
 USER = "kodosumi"
 TEMPLATE = "kodosumi_template"
 _UNPRIVILEGED = ("postgres", "nobody")
-_PAUSE_S = 0.05
 _LEFT_BY_A_KILL = ("shared memory", "lock file", "already in use")
 """What a server says when children of one that was killed are still there, for a moment."""
 
@@ -52,76 +50,56 @@ def binaries() -> Path:
     return Path(package.origin).parent / "pginstall" / "bin"
 
 
-class PostgresServer:
-    """One server: it runs inside ``with`` and is removed afterwards, or is started by hand.
-
-    Its databases need the password that ``url`` holds.
+class PostgresServer(Server):
+    """A server whose databases need the password that ``url`` holds.
 
     Args:
         settings: of ``postgresql.conf``. tls: certificate and key file, for a server that offers TLS.
     """
 
+    NAME = "PostgreSQL"
+
     def __init__(self, settings: dict[str, str] | None = None, tls: tuple[Path, Path] | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="kpg", dir="/tmp"))
+        super().__init__()
         self.password = secrets.token_hex(8) + "@/:%"
-        self.port = free_port()
+        self._data = self.folder / "data"
         self._settings = dict(settings or {})
         self._tls = tls
         self._binaries = binaries()
-        self._process: subprocess.Popen[bytes] | None = None
         self._has_template = False
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
 
     # the process ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Starts it, on the same port and data as before; returns when it answers."""
-        data = self.folder / "data"
-        if not data.exists():
-            self._make(data)
+        """As any server's, and again until nothing is in the way that :meth:`kill` has left."""
         deadline = time.monotonic() + START_S
         while True:
-            before = len(self.log())
-            self._process = self._spawn(data)
-            if self._answers(deadline):
-                return
-            said = self.log()[before:]
-            if time.monotonic() > deadline or not any(word in said for word in _LEFT_BY_A_KILL):
-                raise RuntimeError(f"PostgreSQL did not start:\n{said[-2000:]}")
-            time.sleep(_PAUSE_S)
+            try:
+                return super().start()
+            except RuntimeError as exc:
+                if time.monotonic() > deadline or not any(word in str(exc) for word in _LEFT_BY_A_KILL):
+                    raise
+            time.sleep(PAUSE_S)
 
     def stop(self) -> None:
         """Ends it in order, its clients being thrown out."""
-        self._signal(signal.SIGINT)
+        self._end(signal.SIGINT)
 
     def kill(self) -> None:
         """Ends it and all of its processes as a loss of power would."""
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._signal(signal.SIGKILL)
+        super().kill()
 
     def restart(self) -> None:
         """``stop`` and ``start``."""
         self.stop()
         self.start()
 
-    def remove(self) -> None:
-        """Ends it, with all that it kept."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def processes(self) -> list[psutil.Process]:
         """What it runs now, the server itself first; none when it is down."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or not self.alive:
             return []
         with contextlib.suppress(psutil.NoSuchProcess):
             server = psutil.Process(self._process.pid)
@@ -141,10 +119,6 @@ class PostgresServer:
             done = subprocess.run(command, capture_output=True, check=False)
             if done.returncode != 0 and process.is_running():
                 raise RuntimeError(f"prlimit failed: {done.stderr.decode()}")
-
-    def log(self) -> str:
-        """What the server wrote."""
-        return (self.folder / "log").read_text(errors="replace")
 
     # databases --------------------------------------------------------------------------------------------------
 
@@ -190,37 +164,33 @@ class PostgresServer:
 
     # ------------------------------------------------------------------------------------------------------------
 
-    def _make(self, data: Path) -> None:
+    def _prepare(self) -> None:
+        if self._data.exists():
+            return
         password = self.folder / "password"
         password.write_text(self.password)
-        log = self.folder / "log"
-        log.touch()
-        owner = unprivileged()
-        if owner is not None:
-            for path in (self.folder, password, log):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
+        hand_over(self.folder, password)
         auth = ["--auth=scram-sha-256", f"--pwfile={password}", f"--username={USER}"]
-        self._run(["initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", *auth, f"--pgdata={data}"])
+        self._initialise(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", *auth, f"--pgdata={self._data}"])
         if self._tls is not None:
             for source, name in zip(self._tls, ("server.crt", "server.key"), strict=True):
-                shutil.copy(source, data / name)
-                (data / name).chmod(0o600)
-                if owner is not None:
-                    os.chown(data / name, owner.pw_uid, owner.pw_gid)
+                copy = Path(shutil.copy(source, self._data / name))
+                copy.chmod(0o600)
+                hand_over(copy)
             self._settings["ssl"] = "on"
 
-    def _run(self, command: list[str]) -> None:
+    def _initialise(self, options: list[str]) -> None:
         done = subprocess.run(
-            [*as_unprivileged(), str(self._binaries / command[0]), *command[1:]],
+            [*as_unprivileged(), str(self._binaries / "initdb"), *options],
             cwd=self.folder,
-            env=_environment(),
+            env=self._environment(),
             capture_output=True,
             check=False,
         )
         if done.returncode != 0:
-            raise RuntimeError(f"{command[0]} failed:\n{done.stderr.decode()}")
+            raise RuntimeError(f"initdb failed:\n{done.stderr.decode()}")
 
-    def _spawn(self, data: Path) -> subprocess.Popen[bytes]:
+    def _command(self) -> list[str]:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -230,37 +200,19 @@ class PostgresServer:
             **self._settings,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [*as_unprivileged(), str(self._binaries / "postgres"), "-D", str(data), *options],
-                cwd=self.folder,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        return [*as_unprivileged(), str(self._binaries / "postgres"), "-D", str(self._data), *options]
 
-    def _answers(self, deadline: float) -> bool:
-        """Waits until it takes connections; False when it ended instead."""
-        assert self._process is not None
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                return False
-            try:
-                self.connected().close()
-            except psycopg.OperationalError:
-                time.sleep(_PAUSE_S)
-            else:
-                return True
-        return False
+    def _environment(self) -> dict[str, str]:
+        # what libpq reads from the environment would mislead the server's tools
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return kept | {"LC_ALL": "C.UTF-8"}
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
-        self._process.wait(START_S)
+    def _answers(self) -> bool:
+        try:
+            self.connected().close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 def _migrate(url: str) -> None:
@@ -287,19 +239,17 @@ def unprivileged() -> pwd.struct_passwd | None:
     raise RuntimeError("PostgreSQL does not run as root, and there is no user `postgres` or `nobody`")
 
 
+def hand_over(*paths: Path) -> None:
+    """Makes them whose the server is run as."""
+    owner = unprivileged()
+    if owner is not None:
+        for path in paths:
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+
+
 def as_unprivileged() -> list[str]:
+    """What to put before a command."""
     user = unprivileged()
     if user is None:
         return []
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-
-
-def _environment() -> dict[str, str]:
-    # what libpq reads from the environment would mislead the server's tools
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C.UTF-8"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

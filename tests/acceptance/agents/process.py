@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 
 from tests.conditions import PAUSE_S
-from tests.stack import StackProcess, free_port
+from tests.servers.server import free_port
+from tests.stack import StackProcess
 
 FOLDER = Path(__file__).parent
 READY_S = 90.0

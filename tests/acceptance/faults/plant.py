@@ -23,8 +23,9 @@ import psycopg
 from kodosumi.cluster import Head
 from kodosumi.postgres import dsn_of
 from tests.conditions import until
+from tests.servers.server import free_port
 from tests.sse import Message, messages, read_stream
-from tests.stack import KOCO, free_port
+from tests.stack import KOCO
 
 FOLDER = Path(__file__).parent
 DEADLINE_S = 120.0

@@ -14,7 +14,8 @@ from kodosumi.cluster import Head
 from tests.acceptance.faults.conftest import MakePlant
 from tests.acceptance.faults.plant import Plant, Service, numbers, texts, wait_for
 from tests.servers.postgres import PostgresServer
-from tests.stack import KOCO, free_port
+from tests.servers.server import free_port
+from tests.stack import KOCO
 
 pytestmark = pytest.mark.fault
 
@@ -31,7 +32,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def url(server: PostgresServer) -> str:
     """A new, empty database; the server runs, whatever the test before has done to it."""
-    if not server.processes():
+    if not server.alive:
         server.start()
     return server.url(server.create_database(migrated=False))
 

@@ -148,9 +148,7 @@ def test_a_redis_that_keeps_its_data_is_killed_and_nothing_is_lost(
 def test_a_redis_that_comes_back_empty_ends_what_lost_something_with_a_notice(
     make_plant: MakePlant, head: Head, gate: Path
 ) -> None:
-    redis = RedisServer()
-    redis.start()
-    try:
+    with RedisServer() as redis:
         plant: Plant = make_plant(head.address, event_transport="redis", redis_url=redis.url())
         plant.start()
         loud = plant.launch("burst", gate=str(gate))
@@ -173,8 +171,6 @@ def test_a_redis_that_comes_back_empty_ends_what_lost_something_with_a_notice(
         assert texts(ended, "final") == ['{"str": "held"}'] or any(LOSS in text for text in texts(ended, "error"))
         plant.until_well()
         assert whole(plant.stream(plant.launch("count", n=5)))
-    finally:
-        redis.remove()
 
 
 def test_a_spooler_paused_beyond_its_lease_stores_nothing_twice(plant: Plant, gate: Path) -> None:

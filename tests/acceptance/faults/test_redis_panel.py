@@ -10,7 +10,7 @@ from kodosumi.cluster import Head
 from tests.acceptance.faults.conftest import MakePlant
 from tests.acceptance.faults.plant import DEADLINE_S, Plant, numbers, texts, wait_for
 from tests.servers.redis import RedisServer
-from tests.stack import free_port
+from tests.servers.server import free_port
 
 pytestmark = pytest.mark.fault
 

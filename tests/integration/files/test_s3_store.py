@@ -17,8 +17,8 @@ from kodosumi.files import connect_files, connect_uploads, s3
 from kodosumi.files.s3 import PART_BYTES, S3FileStore
 from tests.conditions import until
 from tests.file_store_contract import MIB, RUN, FileStoreContract, MakeFiles, content_of, got, paths, put, stream_of
-from tests.servers.redis import free_port
 from tests.servers.s3 import S3Server
+from tests.servers.server import free_port
 
 
 class TestS3FileStore(FileStoreContract):
@@ -112,7 +112,7 @@ async def test_a_server_that_is_away_is_said_and_used_again_when_it_is_back(monk
             monkeypatch.setenv(name, value)
         files = S3FileStore(server.create_bucket())
         await put(files, f"{RUN}/in/a")
-        server.stop()
+        server.kill()
         with pytest.raises(FilesUnavailable, match=r"cannot be used now.*AWS_ENDPOINT_URL") as away:
             await files.list(RUN)
         assert "\n" not in str(away.value)

@@ -54,9 +54,8 @@ def panel_url(request: pytest.FixtureRequest, postgres_server: PostgresServer) -
         yield postgres_server.url(name)
     else:
         require_binary()
-        bouncer = PgBouncer(postgres_server)
-        yield postgres_server.url(name, bouncer.port)
-        bouncer.stop()
+        with PgBouncer(postgres_server) as bouncer:
+            yield postgres_server.url(name, bouncer.port)
     postgres_server.drop_database(name)
 
 

@@ -254,8 +254,7 @@ async def test_wrong_password_unknown_database_and_unknown_host_are_one_line_wit
 
 async def test_migrations_work_behind_a_pooler(settings: Settings, name: str, postgres_server: PostgresServer) -> None:
     require_binary()
-    bouncer = PgBouncer(postgres_server)
-    try:
+    with PgBouncer(postgres_server) as bouncer:
         url = postgres_server.url(name, bouncer.port)
         pooled = settings.model_copy(update={"admin_database": url, "execution_database": url})
         for database in schema.databases(pooled):
@@ -263,8 +262,6 @@ async def test_migrations_work_behind_a_pooler(settings: Settings, name: str, po
             assert (await schema.current(database)).standing is schema.Standing.CURRENT
             await schema.downgrade(database, "base")
             await schema.upgrade(database)
-    finally:
-        bouncer.stop()
 
 
 async def test_a_table_that_somebody_holds_is_waited_for_and_given_up_in_time(

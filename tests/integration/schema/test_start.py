@@ -15,7 +15,8 @@ from kodosumi.config import Settings
 from kodosumi.start.stack import Stack
 from tests.conditions import until
 from tests.integration.schema.processes import KOCO, running
-from tests.servers.postgres import PostgresServer, free_port
+from tests.servers.postgres import PostgresServer
+from tests.servers.server import free_port
 from tests.unit.schema.earlier import ROWS, make_earlier, rows_of
 
 START_S = 120.0

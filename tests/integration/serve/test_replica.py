@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from kodosumi import forms as F
 from kodosumi.endpoint import meta_from_stack
 from kodosumi.identity import ANONYMOUS, PUBLISHED_PREFIX, IdentitySigner
 from kodosumi.serve import ServeAPI
+from tests.servers.server import free_port
 
 PANEL = IdentitySigner("the secret of a panel that signs for this test")
 
@@ -43,9 +43,7 @@ def base(ray_cluster: str) -> Iterator[str]:
     """Address of the app on Ray Serve, under a prefix."""
     from ray import serve
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     cluster.publish(PUBLISHED_PREFIX + PANEL.key_id, PANEL.public_key)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +16,9 @@ import pytest
 
 from kodosumi.events import Batch, Event, EventKind, Position, new_fid
 from tests.conditions import until
+from tests.servers.server import free_port
 
 SCRIPT = "from kodosumi.service.server import run; run()"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

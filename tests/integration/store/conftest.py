@@ -22,7 +22,7 @@ def own_server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def own_url(own_server: PostgresServer) -> str:
     """URL of a fresh database on it."""
-    if not own_server.processes():
+    if not own_server.alive:
         own_server.start()
     return own_server.url(own_server.create_database())
 

@@ -23,9 +23,8 @@ from tests.unit.store.histories import OWNER, batch, payloads, text
 def bouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
     """A pgbouncer with fewer connections to the server than we open to it."""
     require_binary()
-    bouncer = PgBouncer(postgres_server)
-    yield bouncer
-    bouncer.stop()
+    with PgBouncer(postgres_server) as bouncer:
+        yield bouncer
 
 
 @pytest.fixture(scope="module")

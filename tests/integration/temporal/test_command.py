@@ -15,7 +15,7 @@ from kodosumi.config import Settings
 from kodosumi.execution.temporal import TemporalMode
 from kodosumi.start.worker_status import worker_status
 from tests.conditions import until
-from tests.servers.redis import free_port
+from tests.servers.server import free_port
 from tests.servers.temporal import TemporalServer
 from tests.stack import KOCO
 

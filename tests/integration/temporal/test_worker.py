@@ -15,7 +15,7 @@ from kodosumi.runner.spec import AttemptEnd, AttemptOutcome, Retry
 from tests.conditions import until
 from tests.durable import Durable
 from tests.scripted_pool import Attempt, dies_when_told, raises, waits
-from tests.servers.redis import free_port
+from tests.servers.server import free_port
 from tests.servers.temporal import TemporalServer
 
 

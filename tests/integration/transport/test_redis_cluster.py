@@ -10,16 +10,14 @@ import pytest
 
 from kodosumi.events import new_fid
 from kodosumi.transport.redis import RedisTransport, lease
-from tests.servers.redis import RedisServer, start_cluster
+from tests.servers.redis import RedisServer, redis_cluster
 from tests.transport_contract import OWNER, WAIT_S, MakeTransport, TransportContract, ack_all, line, take_until
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[RedisServer]]:
-    servers = start_cluster(3)
-    yield servers
-    for server in servers:
-        server.remove()
+    with redis_cluster(3) as nodes:
+        yield nodes
 
 
 class TestRedisClusterTransport(TransportContract):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -44,16 +45,8 @@ async def connect() -> AsyncIterator[Connect]:
 
 @pytest.fixture
 def own_server() -> Iterator[Callable[..., RedisServer]]:
-    servers = []
-
-    def own_server(**settings: object) -> RedisServer:
-        servers.append(RedisServer(**settings))
-        servers[-1].start()
-        return servers[-1]
-
-    yield own_server
-    for server in servers:
-        server.remove()
+    with contextlib.ExitStack() as running:
+        yield lambda **settings: running.enter_context(RedisServer(**settings))
 
 
 @pytest.fixture

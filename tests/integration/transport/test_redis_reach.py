@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -27,7 +26,7 @@ from kodosumi.events import new_fid
 from kodosumi.transport import connect_transport, transport_from
 from kodosumi.transport.redis import RedisTransport
 from tests.conditions import until
-from tests.servers.redis import RedisServer, start_cluster
+from tests.servers.redis import RedisServer, redis_cluster
 from tests.transport_contract import END, OWNER, ack_all, line, lines, take_until, texts
 
 Serve = Callable[..., RedisServer]
@@ -37,24 +36,14 @@ SECRET_QUOTED = "s3cr%2Ft%40%3A%25"
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    servers = []
-
-    def serve(**settings: Any) -> RedisServer:
-        servers.append(RedisServer(**settings))
-        servers[-1].start()
-        return servers[-1]
-
-    yield serve
-    for server in servers:
-        server.remove()
+    with contextlib.ExitStack() as running:
+        yield lambda **settings: running.enter_context(RedisServer(**settings))
 
 
 @pytest.fixture
 def cluster() -> Iterator[list[RedisServer]]:
-    servers = start_cluster(3)
-    yield servers
-    for server in servers:
-        server.remove()
+    with redis_cluster(3) as nodes:
+        yield nodes
 
 
 @contextlib.asynccontextmanager

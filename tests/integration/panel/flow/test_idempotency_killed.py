@@ -14,7 +14,7 @@ from kodosumi.store.sqlite import SqliteExecutionStore
 from tests.conditions import until
 from tests.integration.panel.flow.launch_app import LaunchApp
 from tests.integration.schema.processes import KOCO, Process, running
-from tests.servers.postgres import free_port
+from tests.servers.server import free_port
 
 SECRET = "a secret of this test, and long enough"
 
