@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline: what tests use instead of sleeping."""
+"""Waiting for a condition, with a deadline: what tests use instead of sleeping; and a condition that many wait for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+
+import psutil
 
 Value = TypeVar("Value")
 
@@ -37,3 +39,12 @@ async def until(
             last = exc
         await asyncio.sleep(PAUSE_S)
     raise AssertionError(f"not within {deadline_s} s; last: {last!r}")
+
+
+def lives(process: psutil.Process | int) -> bool:
+    """Whether a process, or that of an id, is there and not a zombie."""
+    try:
+        found = psutil.Process(process) if isinstance(process, int) else process
+        return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from kodosumi.cluster.finding import address_file, answers
-from tests.conditions import until
+from tests.conditions import lives, until
 
 OWNER = """
 import json, os, sys
@@ -84,15 +84,8 @@ async def test_a_killed_keeper_takes_the_head_with_it(orphans: dict[str, Any]) -
 
 
 async def assert_all_gone(facts: dict[str, Any]) -> None:
-    def alive() -> list[psutil.Process]:
-        family = [psutil.Process(facts["keeper"])] if psutil.pid_exists(facts["keeper"]) else []
-        return [one for one in [*family, *facts["family"]] if one.is_running() and one.status() != "zombie"]
-
     def left() -> list[object]:
-        try:
-            return alive()
-        except psutil.NoSuchProcess:
-            return ["looking again"]
+        return [one for one in (facts["keeper"], *facts["family"]) if lives(one)]
 
     await until(left, lambda processes: not processes, deadline_s=120)
     assert not answers(facts["address"])

@@ -12,7 +12,7 @@ import pytest
 from kodosumi.events import EventKind, ExecutionState, new_fid
 from kodosumi.execution.direct import PoolRestarted
 from kodosumi.runner.spec import Attempt, AttemptEnd, Retry
-from tests.conditions import until
+from tests.conditions import lives, until
 from tests.engine import OWNER
 from tests.integration.pool.attending import Attending
 from tests.mode_contract import answer, open_locks, settle
@@ -112,7 +112,7 @@ async def test_an_attempt_that_lives_is_ended_before_the_next_and_mixes_nothing_
     # The barrier shuts it out, which it may notice before it's killed for the second.
     assert (await held).end in (AttemptEnd.DIED, AttemptEnd.CLOSED)
     assert (await attending.mode.execute(spec)).end == AttemptEnd.CLOSED
-    await until(lambda: not os.path.exists(f"/proc/{pid}"))
+    await until(lambda: not lives(pid))
     await attending.engine.ended(spec.fid)
     kinds = [event.kind for event in await attending.engine.events(spec.fid)]
     assert EventKind.RESULT not in kinds[kinds.index(EventKind.ATTEMPT) :]

@@ -7,13 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from kodosumi.start import child as child_module
 from kodosumi.start.child import Child, ChildDied
-from tests.conditions import until
+from tests.conditions import lives, until
 
 OBEDIENT = """
 import os, signal, sys, threading
@@ -45,15 +44,6 @@ def python_child(code: str) -> Child:
     child = Child("role", [], os.environ)
     child._command = [sys.executable, "-c", code]
     return child
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there and not a zombie."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -93,7 +83,7 @@ async def test_a_child_that_does_not_end_is_killed() -> None:
 
     assert not await child.stop(0.2)
 
-    await until(lambda: not alive(pid))
+    await until(lambda: not lives(pid))
 
 
 async def test_a_child_that_dies_is_started_again_and_that_is_said(
@@ -122,8 +112,8 @@ async def test_no_child_is_left_behind_a_killed_parent() -> None:
     with parent:
         assert parent.stdout is not None
         child_pid = int(parent.stdout.readline())
-        assert alive(child_pid)
+        assert lives(child_pid)
 
         parent.kill()
 
-    await until(lambda: not alive(child_pid))
+    await until(lambda: not lives(child_pid))
