@@ -23,6 +23,7 @@ pytest.register_assert_rewrite(
     "tests.file_store_contract",
     "tests.mode_contract",
     "tests.acceptance.walks",
+    "tests.acceptance.faults.durable",
     "tests.unit.runner.files.suite",
 )
 

@@ -76,6 +76,10 @@ class Works:
         state: str = self._described(fid)["workflowExecutionInfo"]["status"]
         return state.removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
 
+    def until_workflow(self, fid: str, state: str) -> None:
+        """Returns when a run's workflow is in a state."""
+        wait_for(lambda: self.workflow(fid), lambda found: found == state)
+
     def working(self, fid: str) -> bool:
         """Whether a worker has taken on what the run's workflow wants done."""
         pending = self._described(fid).get("pendingActivities", [])
@@ -92,6 +96,20 @@ def notes(path: Path) -> list[Note]:
     if not path.exists():
         return []
     return [Note(*map(int, line.split())) for line in path.read_text().splitlines()]
+
+
+def dripping(works: Works, path: Path, gate: Path) -> str:
+    """A run that has told a few numbers, and tells more until the gate is there; it notes its calls."""
+    fid = works.plant.launch("noted_drip", notes=str(path), gate=str(gate))
+    works.plant.stored(fid, "result", 10)
+    return fid
+
+
+def stepping(works: Works, path: Path) -> str:
+    """A run of a thousand steps that has made a few of them; it notes its calls."""
+    fid = works.plant.launch("steps", notes=str(path))
+    works.plant.stored(fid, "result", 100)
+    return fid
 
 
 def kill_runner(path: Path) -> None:
@@ -139,6 +157,34 @@ def by_attempt(events: list[Message]) -> list[list[Message]]:
             parts.append([])
         parts[-1].append(event)
     return parts
+
+
+def dripped(events: list[Message]) -> bool:
+    """Whether a run's last attempt told all, one after the other, and says so."""
+    told = numbers(by_attempt(events)[-1])
+    return told == list(range(len(told))) and texts(events, "final") == [f'{{"int": {len(told)}}}']
+
+
+def check_goes_on_to_its_end(works: Works, fid: str, gate: Path) -> None:
+    """A run that drips tells more from now on, and ends in its first attempt once the gate is there."""
+    before = works.plant.reached(fid)
+    wait_for(lambda: works.plant.reached(fid), lambda seq: seq > before + 100)
+    gate.touch()
+
+    events = ended(works.plant, fid)
+    assert dripped(events)
+    assert attempts_shown(events) == [1]
+    works.until_workflow(fid, "completed")
+
+
+def ended_when_called_again(plant: Plant, fid: str, path: Path, gate: Path) -> list[Message]:
+    """All of a run that drips, to whose second call the gate is opened; checked: that call told all."""
+    wait_for(lambda: len(notes(path)), lambda called: called == 2)
+    gate.touch()
+
+    events = ended(plant, fid)
+    assert dripped(events)
+    return events
 
 
 def check_steps(events: list[Message], noted: list[Note], text: str) -> None:

@@ -16,14 +16,17 @@ from tests.acceptance.faults.durable import (
     answer_when_open,
     attempts_shown,
     by_attempt,
+    check_goes_on_to_its_end,
     check_steps,
+    dripping,
     ended,
+    ended_when_called_again,
     kill_runner,
     notes,
+    stepping,
 )
 from tests.acceptance.faults.plant import actor, numbers, texts, wait_for
 from tests.acceptance.people import answer, open_locks
-from tests.sse import Message
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
@@ -32,26 +35,6 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 def path(tmp_path: Path) -> Path:
     """Where user code notes that it was called."""
     return tmp_path / "notes"
-
-
-def dripping(durable: Works, path: Path, gate: Path) -> str:
-    """A run that has told a few numbers, and more until the gate is there."""
-    fid = durable.plant.launch("noted_drip", notes=str(path), gate=str(gate))
-    durable.plant.stored(fid, "result", 10)
-    return fid
-
-
-def stepping(durable: Works, path: Path) -> str:
-    """A run of a thousand steps that has made a few of them."""
-    fid = durable.plant.launch("steps", notes=str(path))
-    durable.plant.stored(fid, "result", 100)
-    return fid
-
-
-def dripped(events: list[Message]) -> bool:
-    """Whether a run's last attempt told all, one after the other, and says so."""
-    told = numbers(by_attempt(events)[-1])
-    return told == list(range(len(told))) and texts(events, "final") == [f'{{"int": {len(told)}}}']
 
 
 # Temporal ------------------------------------------------------------------------------------------------------------
@@ -91,7 +74,7 @@ def test_a_run_goes_on_and_ends_while_temporal_is_away(durable: Works, path: Pat
     check_steps(ended(plant, fid), notes(path), "without Temporal")
 
     durable.temporal.start()
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "completed")
+    durable.until_workflow(fid, "completed")
     assert len(notes(path)) == 1
     wait_for(lambda: launches(durable), lambda kept: kept == 0)
 
@@ -106,14 +89,8 @@ def test_a_run_lives_on_while_temporal_is_away_for_longer_than_a_heartbeat_may_t
     time.sleep(HEARTBEAT_TIMEOUT.total_seconds() + 3)
     assert plant.status(fid) == "running"
     durable.temporal.start()
-    before = plant.reached(fid)
-    wait_for(lambda: plant.reached(fid), lambda seq: seq > before + 100)
-    gate.touch()
 
-    events = ended(plant, fid)
-    assert dripped(events)
-    assert attempts_shown(events) == [1]
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "completed")
+    check_goes_on_to_its_end(durable, fid, gate)
     assert len(notes(path)) == 1
 
 
@@ -129,7 +106,7 @@ def test_a_run_goes_on_and_ends_while_no_worker_lives(durable: Works, path: Path
     check_steps(ended(plant, fid), notes(path), "without a worker")
 
     plant.worker.start()
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "completed")
+    durable.until_workflow(fid, "completed")
     assert len(notes(path)) == 1
 
 
@@ -168,14 +145,8 @@ def test_a_worker_that_is_stopped_leaves_its_runs_to_the_next(durable: Works, pa
 
     assert plant.worker.end() == 0
     plant.worker.start()
-    before = plant.reached(fid)
-    wait_for(lambda: plant.reached(fid), lambda seq: seq > before + 100)
-    gate.touch()
 
-    events = ended(plant, fid)
-    assert dripped(events)
-    assert attempts_shown(events) == [1]
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "completed")
+    check_goes_on_to_its_end(durable, fid, gate)
 
 
 def test_another_worker_sees_to_the_next_attempt(durable: Works, path: Path, gate: Path) -> None:
@@ -187,11 +158,7 @@ def test_another_worker_sees_to_the_next_attempt(durable: Works, path: Path, gat
     second.start()
     try:
         kill_runner(path)
-        wait_for(lambda: len(notes(path)), lambda called: called == 2)
-        gate.touch()
-
-        events = ended(plant, fid)
-        assert dripped(events)
+        events = ended_when_called_again(plant, fid, path, gate)
         assert attempts_shown(events) == [1, 2]
         assert [note.attempt for note in notes(path)] == [1, 2]
     finally:
@@ -249,11 +216,7 @@ def test_a_pause_outlives_the_runner(durable: Works, path: Path, gate: Path) -> 
     assert plant.rows(fid)[-1].kind == "attempt"
     assert len(notes(path)) == 1, "no user code is called in a pause"
     assert plant.steer(fid, "resume") == "running"
-    wait_for(lambda: len(notes(path)), lambda called: called == 2)
-    gate.touch()
-
-    events = ended(plant, fid)
-    assert dripped(events)
+    events = ended_when_called_again(plant, fid, path, gate)
     assert [texts(part, "status") for part in by_attempt(events)] == [
         ["starting", "running", "paused"],
         ["running", "running", "finished"],
@@ -273,11 +236,7 @@ def test_a_pause_between_two_attempts_is_shown_and_kept(durable: Works, path: Pa
     assert plant.steer(fid, "pause") == "paused"
     assert len(notes(path)) == 1
     assert plant.steer(fid, "resume") == "running"
-    wait_for(lambda: len(notes(path)), lambda called: called == 2)
-    gate.touch()
-
-    events = ended(plant, fid)
-    assert dripped(events)
+    events = ended_when_called_again(plant, fid, path, gate)
     assert attempts_shown(events) == [1, 2]
 
 
@@ -293,7 +252,7 @@ def test_a_run_that_loses_three_attempts_ends_with_the_reason(durable: Works, pa
     assert texts(events, "status")[-1] == "error"
     assert attempts_shown(events) == [note.attempt for note in notes(path)] == [1, 2, 3]
     assert "Attempt 3 was the last." in texts(events, "error")[0]
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "failed")
+    durable.until_workflow(fid, "failed")
 
 
 def test_what_user_code_raises_ends_a_durable_run_at_once(durable: Works) -> None:
@@ -302,7 +261,7 @@ def test_what_user_code_raises_ends_a_durable_run_at_once(durable: Works) -> Non
     events = durable.plant.stream(fid)
     assert "ValueError: no luck" in texts(events, "error")[0]
     assert attempts_shown(events) == [1]
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "failed")
+    durable.until_workflow(fid, "failed")
 
 
 # cancelling ----------------------------------------------------------------------------------------------------------
@@ -320,7 +279,7 @@ def test_a_run_is_cancelled_while_no_worker_lives(durable: Works, path: Path, ga
 
     assert plant.status(fid) == "error"
     plant.worker.start()
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "failed")
+    durable.until_workflow(fid, "failed")
     events = ended(plant, fid)
     assert texts(events, "error") == ["killed by admin"]
     assert attempts_shown(events) == [1]
@@ -331,18 +290,11 @@ def test_a_run_is_cancelled_while_no_worker_lives(durable: Works, path: Path, ga
 
 
 def test_a_run_outlives_the_pool(durable: Works, path: Path, gate: Path, head: Head) -> None:
-    plant = durable.plant
     fid = dripping(durable, path, gate)
 
     actor(head, "RunnerPool").kill()
-    before = plant.reached(fid)
-    wait_for(lambda: plant.reached(fid), lambda seq: seq > before + 100)
-    gate.touch()
 
-    events = ended(plant, fid)
-    assert dripped(events)
-    assert attempts_shown(events) == [1]
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "completed")
+    check_goes_on_to_its_end(durable, fid, gate)
 
 
 def test_a_run_whose_runner_dies_with_the_pool_is_called_again(
@@ -353,11 +305,7 @@ def test_a_run_whose_runner_dies_with_the_pool_is_called_again(
 
     actor(head, "RunnerPool").kill()
     kill_runner(path)
-    wait_for(lambda: len(notes(path)), lambda called: called == 2)
-    gate.touch()
-
-    events = ended(plant, fid)
-    assert dripped(events)
+    events = ended_when_called_again(plant, fid, path, gate)
     assert attempts_shown(events) == [note.attempt for note in notes(path)] == [1, 2]
 
 
@@ -375,10 +323,7 @@ def test_a_pause_that_no_pool_knows_of_is_shown_and_kept(durable: Works, path: P
     assert plant.status(fid) == "paused"
     assert len(notes(path)) == 1
     assert plant.steer(fid, "resume") == "running"
-    wait_for(lambda: len(notes(path)), lambda called: called == 2)
-    gate.touch()
-
-    assert dripped(ended(plant, fid))
+    ended_when_called_again(plant, fid, path, gate)
 
 
 def counted(durable: Works, table: str) -> int:

@@ -95,7 +95,7 @@ def test_a_run_ends_as_it_should_whatever_is_killed(durable: Works, round_: int,
         f"ended {over - killed:.1f} s later; attempts {attempts_shown(events)}, which told {told}"
     )
     # Whoever sees to attempts has nothing more in mind either.
-    wait_for(lambda: durable.workflow(fid), lambda state: state == "completed")
+    durable.until_workflow(fid, "completed")
     check_steps(events, notes(path), text)
     assert plant.rows(fid)[-1].seq == len(events)
     if victim != "runner":
