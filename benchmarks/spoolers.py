@@ -1,8 +1,8 @@
 """One spooler and two, from Redis into PostgreSQL: how fast they store, and how far a thousand live runs lag.
 
-Events wait one by one, as runs emit that don't print much. Each spooler is held to half a core, so that spooling is
-what limits: unheld, one of them takes a whole core of two, Redis and the database most of the other, and what a second
-one adds is what is left of the machine. That ratio is printed too.
+Events wait one by one, as runs emit that don't print much. Each spooler is held to a quarter of a core, so that
+spooling is what limits: unheld, one of them takes a whole core of two, Redis and the database most of the other, and
+what a second one adds is what is left of the machine. That ratio is printed too.
 
 Run: ``python -m benchmarks.spoolers [--events N] [--executions N] [--seconds N]``; starts servers of its own. Spoolers
 are processes of their own, as ``koco spool`` makes them, but for the look after living runs, which needs a cluster.
@@ -39,8 +39,8 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
 RUNS = 20
-SLICE_S = 0.01
-"""A spooler that is held to half a core runs so long, then rests as long."""
+RUN_S, REST_S = 0.01, 0.03
+"""A spooler that is held to a quarter of a core runs so long, then rests so long."""
 
 LINE = "a line of an ordinary length, as a print statement makes it, number {}"
 SPAWN = multiprocessing.get_context("spawn")
@@ -110,14 +110,14 @@ def _spool(settings: dict[str, Any], ready: Any, go: Any) -> None:
 
 
 @contextmanager
-def held_to_half(pids: list[int]) -> Iterator[None]:
-    """Stops each process for every second slice of time."""
+def held(pids: list[int]) -> Iterator[None]:
+    """Has each process run for a quarter of the time."""
     over = threading.Event()
 
     def hold(pid: int) -> None:
-        while not over.wait(SLICE_S):
+        while not over.wait(RUN_S):
             os.kill(pid, signal.SIGSTOP)
-            over.wait(SLICE_S)
+            over.wait(REST_S)
             os.kill(pid, signal.SIGCONT)
 
     threads = [threading.Thread(target=hold, args=(pid,)) for pid in pids]
@@ -131,20 +131,20 @@ def held_to_half(pids: list[int]) -> Iterator[None]:
             thread.join()
 
 
-def stored_per_s(redis: RedisServer, server: PostgresServer, spooling: int, events: int, *, held: bool) -> float:
+def stored_per_s(redis: RedisServer, server: PostgresServer, spooling: int, events: int, *, hold: bool) -> float:
     """Events per second that so many spoolers store of 20 ended executions that wait in Redis.
 
     Counted from the first commit that is seen, so that how long a process takes to begin isn't in it.
 
     Args:
-        held: whether each spooler is held to half a core.
+        hold: whether each spooler is held to a quarter of a core.
     """
     with plant(redis, server) as target:
         go = SPAWN.Event()
         with spoolers(target.settings, spooling, go) as pids:
             asyncio.run(_put_ended(target, events))
             go.set()
-            with held_to_half(pids if held else []):
+            with held(pids if hold else []):
                 return _rate(target)
 
 
@@ -233,8 +233,8 @@ def measure(events: int = 5_000, executions: int = 1_000, seconds: float = 20.0)
         events: of each execution that waits. executions, seconds: how many live, and for how long.
     """
     with RedisServer() as redis, PostgresServer() as server:
-        pairs = [_pair(redis, server, events, held=True) for _ in range(3)]
-        _pair(redis, server, events, held=False)
+        pairs = [_pair(redis, server, events, hold=True) for _ in range(3)]
+        _pair(redis, server, events, hold=False)
         lags = sorted(lags_ms(redis, server, executions, seconds))
     quantiles = statistics.quantiles(lags, n=100)
     print(f"lag p50 {statistics.median(lags):.1f} ms, p99 {quantiles[98]:.1f} ms, most {lags[-1]:.1f}", file=sys.stderr)
@@ -250,10 +250,10 @@ def measure(events: int = 5_000, executions: int = 1_000, seconds: float = 20.0)
     ]
 
 
-def _pair(redis: RedisServer, server: PostgresServer, events: int, *, held: bool) -> tuple[float, float]:
+def _pair(redis: RedisServer, server: PostgresServer, events: int, *, hold: bool) -> tuple[float, float]:
     """What one spooler stores per second, and what two do."""
-    one, two = (stored_per_s(redis, server, count, events, held=held) for count in (1, 2))
-    how = "held to half a core each" if held else "unheld"
+    one, two = (stored_per_s(redis, server, count, events, hold=hold) for count in (1, 2))
+    how = "held to a quarter of a core each" if hold else "unheld"
     print(f"{how}: one spooler {one:,.0f} events/s, two {two:,.0f}: {two / one:.2f} times", file=sys.stderr)
     return one, two
 

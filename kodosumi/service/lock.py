@@ -6,6 +6,7 @@ answer is the first.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -22,8 +23,8 @@ from .errors import ApiError
 from .executions import visible_execution
 from .flow.address import OPENAPI, BadAddress, source_address
 from .flow.api import Register
+from .flow.catalog import Catalog
 from .flow.fetch import is_allowed
-from .flow.register import FlowRegister
 from .forwarding import LOCK_ROUTE, Destination, passed_to_app, send_on
 from .inputs.answer import Answer, ask, read_answer
 from .lock_access import StoredLock, after_release, answerable, fate_of, refused, stored_locks
@@ -72,7 +73,7 @@ async def show_lock(
     execution, lock = await answerable(panel, user, fid, lid)
     if lock.release is not None:
         raise released(404, lock)
-    to = await destination_of(panel, register, execution, lock)
+    to = destination_of(panel, await register.catalog(), execution, lock)
     return elements_of(await ask(panel, user, to, request, "GET", lock_of=fid))
 
 
@@ -84,10 +85,10 @@ async def answer_lock(
 
     ``{"errors", "elements"}`` when the form isn't accepted; the lock then stays open.
     """
-    execution, lock = await answerable(panel, user, fid, lid)
+    (execution, lock), catalog = await asyncio.gather(answerable(panel, user, fid, lid), register.catalog())
     if lock.release is not None:
         raise released(409, lock, str(await fate_of(panel, lock)))
-    to = await destination_of(panel, register, execution, lock)
+    to = destination_of(panel, catalog, execution, lock)
     response = await send_on(panel, user, to, request, "POST", passed_to_app(request), await _whole(request), fid)
     answer = await read_answer(response, panel)
     gone = await after_release(panel, execution, lock, answer.status)
@@ -106,8 +107,11 @@ async def _whole(request: Request) -> bytes:
         raise ApiError(400, "The request was broken off.") from None
 
 
-async def destination_of(panel: Panel, register: FlowRegister, execution: Execution, lock: StoredLock) -> Destination:
+def destination_of(panel: Panel, catalog: Catalog, execution: Execution, lock: StoredLock) -> Destination:
     """Where the app of a run takes answers to a lock.
+
+    Args:
+        panel: this one. catalog: what is registered now. execution: the run. lock: of it.
 
     Raises:
         ApiError: 502, the run has no app, or one that isn't registered: nothing else is ever asked.
@@ -119,7 +123,7 @@ async def destination_of(panel: Panel, register: FlowRegister, execution: Execut
         address = source_address(base.rstrip("/") + OPENAPI).root
     except BadAddress as exc:
         raise ApiError(502, f"The app of this run has no address that can be asked: {exc}.") from None
-    if not is_allowed(panel.settings, address) or not (await register.catalog()).knows(address):
+    if not is_allowed(panel.settings, address) or not catalog.knows(address):
         raise ApiError(
             502,
             f"The app of this run, {address.base}, is not registered. "

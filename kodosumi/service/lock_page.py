@@ -63,7 +63,7 @@ async def submit_lock_form(
         return await _released(request, panel, user, execution, lock, 409)
     shown = Shown(lock.name, values=values)
     try:
-        to = await destination_of(panel, register, execution, lock)
+        to = destination_of(panel, await register.catalog(), execution, lock)
         answer = await ask(panel, user, to, request, "POST", values, lock_of=fid)
         if answer.errors is not None:
             shown.errors = messages(answer.errors)
@@ -90,7 +90,7 @@ async def submit_lock_form(
 async def _form(
     request: Request, panel: Panel, user: User, register: FlowRegister, execution: Execution, lock: StoredLock
 ) -> list[Any]:
-    to = await destination_of(panel, register, execution, lock)
+    to = destination_of(panel, await register.catalog(), execution, lock)
     return elements_of(await ask(panel, user, to, request, "GET", lock_of=execution.fid))
 
 
