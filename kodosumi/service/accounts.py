@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import Any
 
-from sqlalchemy import delete, exists, insert, literal, select
+from sqlalchemy import bindparam, delete, exists, insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +23,13 @@ from .passwords import hash_password, password_matches
 
 FIRST_OPERATOR = "admin"
 """Name of the role that is made when there is none at all."""
+
+_LIVING = (
+    select(Role)
+    .join(LoginSession, LoginSession.role_id == Role.id)
+    .where(LoginSession.id == bindparam("session_id"), Role.id == bindparam("of"), Role.active)
+)
+"""The role of a session. Made once, since every request asks it."""
 
 
 async def has_roles(database: AdminDatabase) -> bool:
@@ -96,13 +103,8 @@ async def session_role(database: AdminDatabase, claims: Claims) -> Role | None:
     if role_id is None or not claims.session_id.isalnum():
         # We never gave such ids, and not every database takes them.
         return None
-    living = (
-        select(Role)
-        .join(LoginSession, LoginSession.role_id == Role.id)
-        .where(LoginSession.id == claims.session_id, Role.id == role_id, Role.active)
-    )
     async with database.session() as session:
-        return await session.scalar(living)
+        return await session.scalar(_LIVING, {"session_id": claims.session_id, "of": role_id})
 
 
 async def all_roles(database: AdminDatabase) -> list[Role]:

@@ -35,6 +35,8 @@ FIRST_RETRY_S = 1.0
 NEW_RETRY_S = 2.0
 """Longest wait for a source that never answered: an app that starts after the panel should show soon."""
 
+_VERSIONS = select(Source.url, Source.version)
+
 
 class RegisterError(Exception):
     """Sources that cannot be registered; the text names each with the reason."""
@@ -88,7 +90,7 @@ class FlowRegister:
     async def catalog(self) -> Catalog:
         """What is registered now, in whichever process it was registered."""
         async with self._database.session() as session:
-            rows = await session.execute(select(Source.url, Source.version))
+            rows = await session.execute(_VERSIONS)
             versions = {row.url: row.version for row in rows}
         if versions != self._versions:
             async with self._reading:
