@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, insert, literal, select
+from sqlalchemy import Row, bindparam, delete, exists, insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,7 +25,7 @@ FIRST_OPERATOR = "admin"
 """Name of the role that is made when there is none at all."""
 
 _LIVING = (
-    select(Role)
+    select(Role.id, Role.name, Role.email, Role.operator, Role.active)
     .join(LoginSession, LoginSession.role_id == Role.id)
     .where(LoginSession.id == bindparam("session_id"), Role.id == bindparam("of"), Role.active)
 )
@@ -97,14 +97,14 @@ async def end_session(panel: Panel, token: str) -> None:
             await session.execute(delete(LoginSession).where(LoginSession.id == claims.session_id))
 
 
-async def session_role(database: AdminDatabase, claims: Claims) -> Role | None:
-    """The active role of a living session, or None."""
+async def session_role(database: AdminDatabase, claims: Claims) -> Row[*tuple[Any, ...]] | None:
+    """The active role of a living session, without its password, or None."""
     role_id = _as_uuid(claims.role_id)
     if role_id is None or not claims.session_id.isalnum():
         # We never gave such ids, and not every database takes them.
         return None
-    async with database.session() as session:
-        return await session.scalar(_LIVING, {"session_id": claims.session_id, "of": role_id})
+    found = await database.rows(_LIVING, {"session_id": claims.session_id, "of": role_id})
+    return found[0] if found else None
 
 
 async def all_roles(database: AdminDatabase) -> list[Role]:

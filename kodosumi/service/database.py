@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Float, ForeignKey, String, Uuid, event
+from sqlalchemy import Boolean, Connection, Engine, Float, ForeignKey, Row, Select, String, Uuid, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -74,6 +74,7 @@ class AdminDatabase:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = schema.database_of(settings, "admin")
+        self._reader: Engine | None = None
         if self._database.backend == "postgresql":
             _require_asyncpg(self._database.url)
             self.engine = _postgres_engine(settings)
@@ -82,6 +83,8 @@ class AdminDatabase:
             # Parameters hold password hashes: no error text may show them.
             self.engine = create_async_engine(url, hide_parameters=True)
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+            if folder_of(self._database.url) is not None:
+                self._reader = _sqlite_reader(url)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     async def open(self) -> None:
@@ -114,9 +117,40 @@ class AdminDatabase:
         async with self._sessions() as session, session.begin():
             yield session
 
+    async def rows(
+        self, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[*tuple[Any, ...]]]:
+        """What a query of columns finds now, in less time than a session takes: for what every request asks.
+
+        Args:
+            query: changes nothing. parameters: of its ``bindparam``, by name.
+        """
+        if self._reader is None:
+            async with self.engine.connect() as connection:
+                return (await connection.execute(query, parameters)).all()
+        # One step on one thread, where the asynchronous driver takes one for each of its calls.
+        return await asyncio.to_thread(_rows, self._reader, query, parameters)
+
     async def close(self) -> None:
         """Closes all connections; idempotent."""
         await self.engine.dispose()
+        if self._reader is not None:
+            self._reader.dispose()
+
+
+def _sqlite_reader(url: URL) -> Engine:
+    reader = create_engine(
+        url.set(drivername="sqlite"), hide_parameters=True, isolation_level="AUTOCOMMIT", pool_reset_on_return=None
+    )
+    event.listen(reader, "connect", _prepare_sqlite)
+    return reader
+
+
+def _rows(
+    reader: Engine, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any] | None
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    with reader.connect() as connection:
+        return connection.execute(query, parameters).all()
 
 
 def folder_of(url: str) -> Path | None:

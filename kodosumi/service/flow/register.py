@@ -89,9 +89,7 @@ class FlowRegister:
 
     async def catalog(self) -> Catalog:
         """What is registered now, in whichever process it was registered."""
-        async with self._database.session() as session:
-            rows = await session.execute(_VERSIONS)
-            versions = {row.url: row.version for row in rows}
+        versions = {row.url: row.version for row in await self._database.rows(_VERSIONS)}
         if versions != self._versions:
             async with self._reading:
                 await self._reload()
