@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from . import schema
 from .config import Settings, load_settings
-from .error import LaunchUnavailable, StoreUnavailable, TransportUnavailable
+from .error import ExecutionNotFound, LaunchUnavailable, StoreUnavailable, TransportUnavailable
 from .events import Batch, Position
 from .execution import ExecutionMode, connect_mode
 from .log import Troubles
@@ -43,6 +43,10 @@ RETRY_SICK_S = 30.0
 """Longest pause before an execution is tried again that alone can't be stored (a damaged file, say)."""
 
 SWEEP_EVERY_S = 4.0
+DURABLE_MODE = "temporal"
+"""Runs in it are kept in the store and begun again; nobody serves them for a moment in between."""
+
+ASKED_FOR = f"KODO_EXECUTION_MODE={DURABLE_MODE}"
 UNREAD = "the transport cannot be read"
 UNACKNOWLEDGED = "the transport does not take acknowledgements"
 UNWRITTEN = "the store cannot be written"
@@ -107,6 +111,7 @@ class Spooler:
         self._suspect = asyncio.Event()
         self._troubles = Troubles(logger)
         self._unwritable: str | None = None
+        self._durable: set[str] = set()
         self._stopping = asyncio.Event()
         self._writers: set[asyncio.Task[None]] = set()
 
@@ -281,7 +286,21 @@ class Spooler:
             return
         known = await self._mode.known([execution.fid for execution in living])
         lost = [execution for execution in living if execution.fid not in known]
-        await asyncio.gather(*(self._end(execution) for execution in lost))
+        others = [execution for execution in lost if await self._is_others(execution.fid)]
+        await asyncio.gather(*(self._end(execution) for execution in lost if execution not in others))
+
+    async def _is_others(self, fid: str) -> bool:
+        """Whether only Temporal can say what becomes of a run, and this process isn't told to ask it."""
+        if self._mode.name == DURABLE_MODE:
+            return False
+        if fid not in self._durable:
+            try:
+                await self._store.launch(fid)
+            except ExecutionNotFound:
+                return False
+            logger.warning("%s may go on in a further attempt, for which this spooler has no %s", fid, ASKED_FOR)
+            self._durable.add(fid)
+        return True
 
     async def _end(self, execution: Execution) -> None:
         # Through the transport, so that it lands behind whatever of this run is still on its way.

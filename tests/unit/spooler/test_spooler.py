@@ -144,6 +144,20 @@ async def test_a_run_that_the_mode_knows_is_never_ended() -> None:
     assert await bench.state(living) == ExecutionState.STARTING
 
 
+async def test_a_durable_run_is_not_ended_by_who_cannot_know_of_its_next_attempt() -> None:
+    bench, durable, lost = Bench(), new_fid(), new_fid()
+    await bench.store.keep_launch(durable, OWNER, b"what it is begun with")
+    for fid in (durable, lost):
+        await bench.put(fid, status(ExecutionState.STARTING))
+
+    async with bench.spooling():
+        await until(lambda: bench.store.execution(lost), lambda execution: execution.state.terminal)
+        bench.mode.died.set()
+        await until(lambda: not bench.mode.died.is_set())
+
+    assert await bench.state(durable) == ExecutionState.STARTING
+
+
 async def test_the_death_of_the_mode_ends_what_it_kept() -> None:
     bench, fid = Bench(), new_fid()
     bench.mode.runs.add(fid)
