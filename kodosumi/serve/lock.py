@@ -103,9 +103,10 @@ class LockRoutes:
         return {**self.__dict__, "_working": set()}
 
     async def _taken(self, request: Request, fid: str, lid: str) -> JSONResponse:
+        values = None
         if not _vouched(request, fid):
             # Before it is claimed: whoever may not answer, or is slow to say what, must not hold up who may.
-            await request.body()
+            values = await read_fields(request)
             lock = await _asked(lambda mode: mode.lock(fid, lid))
             if lock.username != ANONYMOUS:
                 _check_vouched(request, fid)
@@ -113,7 +114,7 @@ class LockRoutes:
         claiming = asyncio.create_task(_asked(lambda mode: mode.claim_lock(fid, lid)))
         settled = False
         try:
-            values = await read_fields(request)
+            values = await read_fields(request) if values is None else values
             claim = await claiming
             response, answer = await self._worked_out(request, claim.lock, values)
             if answer is not None:
