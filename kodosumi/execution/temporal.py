@@ -42,6 +42,7 @@ SIGNAL_TRIES, SIGNAL_PAUSE_S = 60, 1.0
 
 ATTRIBUTES_AGAIN_S = 60.0
 MAX_NAME = 40
+CHANGE_TIMEOUT_S, CHANGE_PAUSE_S = 5.0, 0.2
 STARTING_AGAIN = "The run is being started again. Try again."
 
 Answer = TypeVar("Answer")
@@ -279,13 +280,13 @@ class TemporalMode:
     # the pool's part -------------------------------------------------------------------------------------------------
 
     async def lock(self, fid: str, lid: str) -> OpenLock:
-        return await self._of_attempt(fid, self._direct.lock(fid, lid))
+        return await self._of_attempt(fid, lambda: self._direct.lock(fid, lid))
 
     async def claim_lock(self, fid: str, lid: str) -> LockClaim:
-        return await self._of_attempt(fid, self._direct.claim_lock(fid, lid))
+        return await self._of_attempt(fid, lambda: self._direct.claim_lock(fid, lid))
 
     async def settle_lock(self, fid: str, lid: str, claim: str, answer: LockAnswer | None) -> None:
-        await self._of_attempt(fid, self._direct.settle_lock(fid, lid, claim, answer))
+        await self._of_attempt(fid, lambda: self._direct.settle_lock(fid, lid, claim, answer))
 
     async def workers(self) -> int:
         """How many workers live that look after runs.
@@ -319,14 +320,21 @@ class TemporalMode:
         await asyncio.gather(*(store.close() for store in stores.values()))
         await self._direct.close()
 
-    async def _of_attempt(self, fid: str, call: Awaitable[Answer]) -> Answer:
-        """A run that no process serves now isn't over while its workflow is open."""
-        try:
-            return await call
-        except ExecutionNotFound:
-            if not await self._is_open(fid):
-                raise
-        raise LaunchUnavailable(STARTING_AGAIN)
+    async def _of_attempt(self, fid: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """A run that no process serves now isn't over while its workflow is open.
+
+        Asked again for a while: its next attempt may begin, or it has just ended, as the store and Temporal will know.
+        """
+        patient_until = time.monotonic() + CHANGE_TIMEOUT_S
+        while True:
+            try:
+                return await call()
+            except ExecutionNotFound:
+                if not await self._is_open(fid):
+                    raise
+            if time.monotonic() > patient_until:
+                raise LaunchUnavailable(STARTING_AGAIN)
+            await asyncio.sleep(CHANGE_PAUSE_S)
 
     # Temporal and the store ------------------------------------------------------------------------------------------
 
