@@ -46,7 +46,6 @@ SWEEP_EVERY_S = 4.0
 DURABLE_MODE = "temporal"
 """Runs in it are kept in the store and begun again; nobody serves them for a moment in between."""
 
-ASKED_FOR = f"KODO_EXECUTION_MODE={DURABLE_MODE}"
 UNREAD = "the transport cannot be read"
 UNACKNOWLEDGED = "the transport does not take acknowledgements"
 UNWRITTEN = "the store cannot be written"
@@ -285,9 +284,9 @@ class Spooler:
         if not living:
             return
         known = await self._mode.known([execution.fid for execution in living])
-        lost = [execution for execution in living if execution.fid not in known]
-        others = [execution for execution in lost if await self._is_others(execution.fid)]
-        await asyncio.gather(*(self._end(execution) for execution in lost if execution not in others))
+        unknown = [execution for execution in living if execution.fid not in known]
+        lost = [execution for execution in unknown if not await self._is_others(execution.fid)]
+        await asyncio.gather(*(self._end(execution) for execution in lost))
 
     async def _is_others(self, fid: str) -> bool:
         """Whether only Temporal can say what becomes of a run, and this process isn't told to ask it."""
@@ -298,7 +297,7 @@ class Spooler:
                 await self._store.launch(fid)
             except ExecutionNotFound:
                 return False
-            logger.warning("%s may go on in a further attempt, for which this spooler has no %s", fid, ASKED_FOR)
+            logger.warning("%s may go on in a further attempt: set KODO_EXECUTION_MODE=temporal for this spooler", fid)
             self._durable.add(fid)
         return True
 
