@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -13,12 +13,13 @@ from tests.acceptance.faults.plant import wait_for
 CHUNK_BYTES = 100_000
 
 
-def open_locks(client: httpx.Client, fid: str, number: int = 1) -> list[str]:
-    """The ids of a run's open locks, once there are so many."""
+def open_locks(client: httpx.Client, fid: str, number: int = 1, *, answered: Collection[str] = ()) -> list[str]:
+    """The ids of a run's open locks but for those just answered, which are shown as open until that is stored."""
 
     def listed() -> list[str]:
         answer = client.get(f"/outputs/status/{fid}?extended=true")
-        return list(answer.json()["locks"]) if answer.status_code == 200 else []
+        locks = answer.json()["locks"] if answer.status_code == 200 else ()
+        return [lid for lid in locks if lid not in answered]
 
     found: list[str] = wait_for(listed, lambda locks: len(locks) == number)
     return found

@@ -36,6 +36,12 @@ def run_for(plant: Plant, seconds: float) -> int:
         return sum(pool.map(one_after_the_other, range(AT_ONCE)))
 
 
+def working(plant: Plant) -> tuple[int, int]:
+    """How many runs wait for a process, and how many processes are at work: a moment longer than their runs."""
+    figures = plant.health().json()["parts"]["runs"]
+    return figures["waiting"], figures["busy_processes"]
+
+
 def test_promise_5_memory_is_flat_and_no_process_is_left_over(plant: Plant, head: Head) -> None:
     parts = {name: actor(head, name) for name in ("QueueActor", "RunnerPool")}
     parts |= {name: psutil.Process(getattr(plant, name).pid) for name in ("panel", "spooler", "app")}
@@ -49,8 +55,7 @@ def test_promise_5_memory_is_flat_and_no_process_is_left_over(plant: Plant, head
     print(f"{runs} runs;", {name: (first[name] >> 10, second[name] >> 10) for name in parts})
     grown = {name: second[name] for name in parts if second[name] > first[name] * GROWTH + SLACK_BYTES}
     assert grown == {}, (first, second)
-    figures = plant.health().json()["parts"]["runs"]
-    assert (figures["waiting"], figures["busy_processes"]) == (0, 0)
+    wait_for(lambda: working(plant), lambda figures: figures == (0, 0))
     # Apps that ran here before keep a warm process each for some minutes.
     wait_for(lambda: set(named_actors(head)) - of_others, lambda ours: len(ours) <= AT_ONCE + 2)
     assert {"pool", "queue-0"} <= set(named_actors(head))
