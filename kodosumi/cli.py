@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -214,6 +213,7 @@ def _steer(action: str, fid: str) -> None:
 
 def main() -> None:
     """Entry point of ``koco``: errors of ours are one plain line, no traceback."""
+    from .log import last_words
     from .start.leaving import leave
 
     code: object = 0
@@ -222,10 +222,10 @@ def main() -> None:
     except SystemExit as exc:
         code = exc.code
     except ConfigurationError as exc:
-        sys.stderr.write(f"{exc}\n")
+        last_words(str(exc))
         code = UNUSABLE
     except KodosumiError as exc:
-        sys.stderr.write(f"{exc}\n")
+        last_words(str(exc))
         code = 1
     leave(code if isinstance(code, int) else int(code is not None))
 
