@@ -181,6 +181,23 @@ def database(
         databases.show(settings)
 
 
+@app.command()
+def doctor(
+    env_file: Annotated[
+        Path | None, typer.Option("--env-file", metavar="FILE", help="Read settings from this file instead of `.env`.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Check every part that the settings name and say what to do. Changes nothing. Exit code 1: something is wrong."""
+    from .doctor import run_doctor
+    from .start.leaving import leave_at_once
+
+    report = run_doctor(env_file, as_json=as_json)
+    if report.unfinished:
+        leave_at_once(report.exit_code)
+    raise typer.Exit(report.exit_code)
+
+
 run = typer.Typer(help="Steer a run that lives, in the name of the system's user.", no_args_is_help=True)
 app.add_typer(run, name="run")
 
