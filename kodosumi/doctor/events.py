@@ -104,7 +104,7 @@ async def _rights(connection: Connection, prefix: str) -> Finding:
         ("XACK", key, "group", "1-1"),
         ("XREAD", "COUNT", 1, "STREAMS", key, "0"),
         ("XREADGROUP", "GROUP", "group", "consumer", "STREAMS", key, ">"),
-        ("BLPOP", key, "0.001"),
+        ("BLPOP", key, "0.05"),
         ("EVAL", "return 0", 1, key),
         ("TIME",),
     )
