@@ -43,7 +43,7 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
 async def _database(database: schema.Database) -> AsyncIterator[Finding]:
     name, path = database.name, database.path
     if path is not None:
-        for finding in await asyncio.to_thread(_folder, name, path.parent, database.variable):
+        for finding in await asyncio.to_thread(_folder, f"{name} folder", path.parent, database.variable):
             yield finding
     try:
         state = await schema.current(database)

@@ -83,9 +83,7 @@ async def test_a_package_that_the_settings_need_is_named_with_its_extra(
     assert "asyncpg" not in await found(software.check, settings(tmp_path))
 
 
-async def test_a_part_without_its_driver_is_left_to_software(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_part_without_its_driver_is_left_to_software(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = settings(tmp_path, **EVERYTHING)
     for area in (databases, events, durable, files, ray_cluster):
         monkeypatch.setattr(area, "find_spec", lambda name: None)
@@ -158,9 +156,7 @@ async def test_folders_that_are_not_used_are_not_looked_at(tmp_path: Path) -> No
     assert set(await found(disk.check, given)) == {"KODO_APP_LOG_FILE"}
 
 
-def test_a_folder_that_may_not_be_written_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_may_not_be_written_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     assert folders.writable("x", tmp_path / "not" / "yet", "KODO_EXEC_DIR").state is OK
     assert not (tmp_path / "not").exists()
