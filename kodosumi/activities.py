@@ -31,6 +31,7 @@ from .error import (
     TransportUnavailable,
 )
 from .events import Event, EventKind, ExecutionState, storable
+from .log import about, set_fid
 from .runner.spec import Attempt, AttemptEnd, AttemptOutcome, RunSpec
 from .stored import StoreFollower, kept_locks
 from .transport import EventProducer, Transport, connect_transport
@@ -123,7 +124,7 @@ class AgentActivities:
     @activity.defn(name=EXECUTE)
     async def execute_agent(self, attempt: AttemptRef) -> AttemptResult:
         """Runs an attempt, or finds it at work, and returns when it's over."""
-        async with _alive():
+        async with _alive(attempt.fid):
             if activity.info().attempt > 1:
                 # An earlier try may have begun it.
                 state = await self._state(attempt.fid)
@@ -146,7 +147,7 @@ class AgentActivities:
 
         So the store shows all there ever will be of the attempts before: their answers, or an end.
         """
-        async with _alive():
+        async with _alive(attempt.fid):
             fid, number = attempt.fid, attempt.number
             if (
                 activity.info().attempt > 1
@@ -168,12 +169,13 @@ class AgentActivities:
     @activity.defn(name=END)
     async def end_agent(self, end: Steering) -> str:
         """Ends a run that has no attempt any more; returns its terminal state, as far as the store shows it."""
-        async with _alive():
+        async with _alive(end.fid):
             return (await self._ended(end.fid, end.username, end.action)).state
 
     @activity.defn(name=STEER)
     async def steer_agent(self, wish: Steering) -> None:
         """Tells a run what somebody wished who can't, or couldn't, tell it himself."""
+        set_fid(wish.fid)  # of this activity's task
         if wish.action == "cancel":
             if not await self._answered(lambda: self._pool.cancel(wish.fid, wish.by)):
                 await self._answered(lambda: self._pool.end(wish.fid, wish.username, f"killed by {wish.by}"))
@@ -187,6 +189,7 @@ class AgentActivities:
     @activity.defn(name=SETTLE)
     async def settle_launch(self, launch: Steering) -> bool:
         """Whether the store knows a run whose launch nobody confirmed; else what it was launched with is dropped."""
+        set_fid(launch.fid)  # of this activity's task
         try:
             await self._answered(lambda: self._store.execution(launch.fid))
         except ExecutionNotFound:
@@ -331,11 +334,12 @@ class AgentActivities:
 
 
 @contextlib.asynccontextmanager
-async def _alive() -> AsyncIterator[None]:
-    """Tells Temporal of the activity's life; one that its worker leaves is to be tried elsewhere at once."""
+async def _alive(fid: str) -> AsyncIterator[None]:
+    """Tells Temporal of the activity's life, and the log its run; one that is left is to be tried elsewhere at once."""
     beating = asyncio.create_task(_beat())
     try:
-        yield
+        with about(fid=fid):
+            yield
     except asyncio.CancelledError:
         if not _is_left():
             raise

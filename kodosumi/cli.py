@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -182,6 +181,23 @@ def database(
         databases.show(settings)
 
 
+@app.command()
+def doctor(
+    env_file: Annotated[
+        Path | None, typer.Option("--env-file", metavar="FILE", help="Read settings from this file instead of `.env`.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Check every part that the settings name and say what to do. Changes nothing. Exit code 1: something is wrong."""
+    from .doctor import run_doctor
+    from .start.leaving import leave_at_once
+
+    report = run_doctor(env_file, as_json=as_json)
+    if report.unfinished:
+        leave_at_once(report.exit_code)
+    raise typer.Exit(report.exit_code)
+
+
 run = typer.Typer(help="Steer a run that lives, in the name of the system's user.", no_args_is_help=True)
 app.add_typer(run, name="run")
 
@@ -214,6 +230,7 @@ def _steer(action: str, fid: str) -> None:
 
 def main() -> None:
     """Entry point of ``koco``: errors of ours are one plain line, no traceback."""
+    from .log import last_words
     from .start.leaving import leave
 
     code: object = 0
@@ -222,10 +239,10 @@ def main() -> None:
     except SystemExit as exc:
         code = exc.code
     except ConfigurationError as exc:
-        sys.stderr.write(f"{exc}\n")
+        last_words(str(exc))
         code = UNUSABLE
     except KodosumiError as exc:
-        sys.stderr.write(f"{exc}\n")
+        last_words(str(exc))
         code = 1
     leave(code if isinstance(code, int) else int(code is not None))
 

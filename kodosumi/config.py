@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from .error import ConfigurationError
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LogFormat = Literal["text", "json"]
 CommaList = Annotated[list[str], NoDecode]
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -171,6 +172,9 @@ class Settings(BaseSettings):
     ssl_ciphers: str | None = Field(None, description="TLS ciphers (uvicorn's default when unset).")
 
     # logs
+    log_format: LogFormat = Field(
+        "text", description="Lines of all logs: `text` for people, or `json`, one object a line."
+    )
     app_log_file: Path | None = Field(Path("./data/app.log"), description="The panel's log file, rotated.")
     app_log_file_level: LogLevel = Field("INFO", description="Level of the panel's log file.")
     app_std_level: LogLevel = Field("INFO", description="Level of the panel's terminal output.")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from . import cluster
 from .config import Settings, process_settings
 from .execution import ExecutionMode, connect_mode
+from .log import setup_last_resort
 from .runner.spec import AppEnvironment
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Launcher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        setup_last_resort(settings.log_format, "app")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kodosumi-launcher", daemon=True)
         self._thread.start()

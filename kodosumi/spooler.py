@@ -20,7 +20,7 @@ from .config import Settings, load_settings
 from .error import ExecutionNotFound, LaunchUnavailable, StoreUnavailable, TransportUnavailable
 from .events import Batch, Position
 from .execution import ExecutionMode, connect_mode
-from .log import Troubles
+from .log import Troubles, set_fid
 from .retention import Retention
 from .store import Execution, ExecutionStore, connect_store
 from .transport import Delivery, EventConsumer, Transport, connect_transport
@@ -189,6 +189,7 @@ class Spooler:
 
     async def _write(self, fid: str) -> None:
         """Commits an execution's batches as they come, until none is left."""
+        set_fid(fid)  # of this task
         inbox = self._inboxes[fid]
         while inbox.batches:
             batches = _together(inbox.batches, self._settings.spooler_batch_size)
@@ -302,6 +303,7 @@ class Spooler:
         return True
 
     async def _end(self, execution: Execution) -> None:
+        set_fid(execution.fid)  # of this task
         # Through the transport, so that it lands behind whatever of this run is still on its way.
         producer = self._transport.producer(execution.fid, execution.username)
         try:

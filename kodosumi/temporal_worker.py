@@ -167,7 +167,13 @@ def work_here(settings: Settings, ready: Callable[[], None] | None = None) -> No
     Raises:
         ConfigurationError: as :func:`serve`.
     """
-    setup_logging(settings.temporal_log_file, settings.temporal_log_file_level, settings.temporal_std_level)
+    setup_logging(
+        settings.temporal_log_file,
+        settings.temporal_log_file_level,
+        settings.temporal_std_level,
+        log_format=settings.log_format,
+        process="temporal-worker",
+    )
     _forward_log()
     asyncio.run(serve(settings, ready))
 

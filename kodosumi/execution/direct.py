@@ -37,6 +37,7 @@ RESTART_PAUSE_S = 0.25
 POOL_SETTINGS = {
     "event_transport",
     "lock_expires",
+    "log_format",
     "max_event_bytes",
     "max_runs",
     "queue_max_bytes",

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ..events import Event, EventKind
@@ -217,10 +217,29 @@ class Capture:
     def _configure_logging(self) -> None:
         """INFO and above to stderr, for as long as the author configures nothing."""
         fallback = logging._StderrHandler(logging.INFO)  # type: ignore[attr-defined]
-        fallback.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        own = self._last_resort.formatter if self._last_resort is not None else None
+        fallback.setFormatter(_OfRun(self._plumbing, own))
         logging.lastResort = fallback
         if not logging.root.handlers and logging.root.level == logging.WARNING:
             logging.root.setLevel(logging.INFO)
+
+
+class _OfRun(logging.Formatter):
+    """A run's records, plainly; those of the plumbing as they are written while there is no run.
+
+    Args:
+        plumbing: idents of its threads. own: how its records are written; None: like the run's.
+    """
+
+    def __init__(self, plumbing: Collection[int], own: logging.Formatter | None) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._plumbing = plumbing
+        self._own = own
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._own is not None and record.thread in self._plumbing:
+            return self._own.format(record)
+        return super().format(record)
 
 
 def _print_as_one(

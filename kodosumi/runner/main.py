@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..error import ExecutionNotFound
+from ..log import set_fid, setup_last_resort
 from ..transport import ProducerTicket
 from .entry import resolve
 from .lock_types import CANCELLED, LockAnswer, LockClaim, LockOutcome, LockRequest, OpenLock
@@ -42,11 +43,13 @@ class Runner:
     Args:
         environment: where the code of its runs can be imported.
         name: of the actor, for remote tasks that wait for locks; "" without one.
+        log_format: of what this process itself logs.
     """
 
-    def __init__(self, environment: AppEnvironment, name: str = "") -> None:
+    def __init__(self, environment: AppEnvironment, name: str = "", log_format: str = "text") -> None:
         _enter(environment)
         _quieten_ray()
+        setup_last_resort(log_format, "runner")
         self._name = name
         self._sources = Sources()
         self._pool: Any = None
@@ -96,6 +99,7 @@ class Runner:
         """
         if self._run is not None:
             raise RuntimeError(f"this process already serves {self._run.fid}")
+        set_fid(spec.fid)  # of this call's task, and of what it starts
         self._sources.check()
         self._run = run = Run(
             spec,

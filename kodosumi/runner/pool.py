@@ -24,6 +24,7 @@ from ray.exceptions import RayError
 from ..cluster import NAMESPACE, publish, published
 from ..config import Settings
 from ..error import LaunchUnavailable, TransportError
+from ..log import setup_last_resort
 from ..transport import connect_transport, transport_from
 from ..transport.ending import put_end
 from .head import head_events
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 ADOPT_TIMEOUT_S = 30.0
 WANTED_BY_ADOPTION_S = 600.0
 REFUSAL_LIFETIME_S = 15.0
+PROCESS = "runner-pool"
+"""What its log lines call it."""
+
 SETTINGS_KEY = "pool/settings"
 """Where the cluster keeps what the pool was configured with: Ray restarts it with what it was first made with."""
 
@@ -53,6 +57,7 @@ class RunnerPool:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        setup_last_resort(settings.log_format, PROCESS)
         self._configured = False
         self._runs = Runs(connect_transport(settings))
         self._serving = Serving(settings, self._runs)
@@ -187,6 +192,7 @@ class RunnerPool:
     def _apply(self, settings: Settings) -> None:
         if _transport_settings(settings) != _transport_settings(self._settings):
             self._runs.transport = connect_transport(settings)
+        setup_last_resort(settings.log_format, PROCESS)
         self._settings = self._stock.settings = settings
         self._serving.dispatch()
 

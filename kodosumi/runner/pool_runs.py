@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ..error import ExecutionClosed, LaunchUnavailable, TransportError, TransportLost
 from ..events import Event, EventKind, ExecutionState
+from ..log import about
 from ..transport import EventProducer, Transport
 from ..transport.ending import LOSS_NOTICE, put_end
 from .clock import RunClock
@@ -200,7 +201,8 @@ class Runs:
                 put = await put_end(run.producer, reason)
         except Exception:
             # Whatever it is: once nobody knows the run any more, the spooler ends it.
-            logger.exception("%s cannot be ended here", run.fid)
+            with about(fid=run.fid):
+                logger.exception("%s cannot be ended here", run.fid)
         finally:
             self.close(run, AttemptOutcome(AttemptEnd.OVER, reason, run.ran_s))
         return put

@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from ..config import Settings
+from ..log import about
 from ..transport import ProducerTicket
 from .attempts import checked, delay_s, following, outcome_of
 from .clock import RunClock
@@ -156,7 +157,8 @@ class Serving:
         except RayActorError as exc:
             await self._lost(run, run.death_notice(exc))
         except Exception as exc:
-            logger.exception("the runner of %s failed", run.fid)
+            with about(fid=run.fid):
+                logger.exception("the runner of %s failed", run.fid)
             await self._lost(run, f"The runner failed: {exc}")
         finally:
             self.stock.give_back(process, reusable=reusable)

@@ -49,12 +49,14 @@ class RunnerProcess:
         return self.waits or self.paused
 
     @classmethod
-    async def start(cls, environment: AppEnvironment, expected: Sequence[str | bytes] = ()) -> RunnerProcess:
+    async def start(
+        cls, environment: AppEnvironment, expected: Sequence[str | bytes] = (), log_format: str = "text"
+    ) -> RunnerProcess:
         """Starts a process and waits until it can serve.
 
         Args:
             environment: where its code lives.
-            expected: entry points it will probably be given.
+            expected: entry points it will probably be given. log_format: of its own log lines.
 
         Raises:
             ray.exceptions.RayError: it can't be started in this environment, with Ray's reason.
@@ -72,7 +74,7 @@ class RunnerProcess:
                 max_concurrency=CONTROL_CALLS,
                 runtime_env=_runtime_env(environment) or None,
             )
-            .remote(environment, name)
+            .remote(environment, name, log_format)
         )
         process = cls(environment.key, actor, name)
         try:

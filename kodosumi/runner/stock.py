@@ -216,7 +216,7 @@ class ProcessStock:
     async def _started(self, shelf: Shelf) -> None:
         assert shelf.environment is not None
         try:
-            process = await RunnerProcess.start(shelf.environment, list(shelf.expected))
+            process = await RunnerProcess.start(shelf.environment, list(shelf.expected), self.settings.log_format)
         except Exception as exc:
             shelf.failures += 1
             logger.warning("a runner for %s could not be started: %s", shelf.environment.app, exc)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
+from ..log import set_fid
 from .control import RunControl
 from .crew import run_crew
 from .entry import bound, crew_of, resolve, traceback_text
@@ -92,6 +93,7 @@ class UserCode:
     # on the user's thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        set_fid(self._spec.fid)
         try:
             try:
                 outcome = Outcome(False, wrap(self._result()))

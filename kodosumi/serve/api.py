@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..endpoint import EndpointMeta, remember, serving
 from ..forms import Model
 from ..launcher import keep_warm
+from ..log import REQUEST_ID_HEADER, about, usable_request_id
 from ..runner.retrying import portable
 from ..runner.spec import Retry
 from .caller import ClusterKeys, IdentifyCaller, KeySource
@@ -51,7 +52,8 @@ class EndpointRoute(APIRoute):
         )
 
         async def handle(request: Request) -> Response:
-            with serving(meta):
+            given = request.headers.get(REQUEST_ID_HEADER)
+            with serving(meta), about(request_id=usable_request_id(given) if given else ""):
                 return await handler(request)
 
         return handle

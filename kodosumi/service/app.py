@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -19,6 +19,7 @@ from ..store import ExecutionStore
 from ..transport import Transport
 from .errors import UnforeseenErrors, install_error_handlers
 from .parts import open_panel
+from .request_id import RequestId, name_run
 from .security import SecurityHeaders
 
 MODULES = (
@@ -72,6 +73,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(name_run)],
     )
     install_error_handlers(app)
     app.add_middleware(UnforeseenErrors)
@@ -85,6 +87,7 @@ def create_app(
             allow_headers=["*"],
         )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestId)
     for name in MODULES:
         app.include_router(import_module(f".{name}", __package__).router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

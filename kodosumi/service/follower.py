@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..error import ExecutionNotFound
 from ..events import TERMINAL_STATES, EventKind, StoredEvent
+from ..log import outliving
 from ..store import ExecutionStore
 from .sse import Frame, encode
 
@@ -74,7 +75,7 @@ class Follower:
 
     def start(self) -> None:
         """Begins to follow from the execution's present end; what lies before is the viewers' own to read."""
-        self._task = asyncio.create_task(self._run(), name=f"follow {self.fid}")
+        self._task = asyncio.create_task(self._run(), name=f"follow {self.fid}", context=outliving(self.fid))
 
     async def close(self) -> None:
         """Stops reading and lets the viewers end."""

@@ -3,7 +3,7 @@
 Towards the app go the caller's method, path, query, body and headers, without the cookie, the API key, whatever
 proxies say about the caller, and whatever starts with ``x-kodosumi``. Added are who the user is (a signed token, see
 ``identity.py``; the bare user id is for old apps and proves nothing), the app's base address and the panel's, and, with
-whatever may launch a run or answer its lock, that run's id and key to its files.
+whatever may launch a run or answer its lock, that run's id and key to its files. The request's id goes along.
 
 Back come status, body (as encoded by the app) and headers, without those that would act on the panel itself: its
 cookies, its storage, its sharing with other sites. Since the answer stands under the panel's own origin, it is
@@ -29,6 +29,7 @@ from ..error import FileError
 from ..events import new_fid
 from ..files.local import LocalFileStore
 from ..identity import GRANT_HEADER, TOKEN_HEADER
+from ..log import REQUEST_ID_HEADER, current_request_id, set_fid
 from .auth import User
 from .context import FilesPlace, Panel
 from .errors import ApiError
@@ -88,6 +89,7 @@ _KEPT_FROM_APPS = HOP_BY_HOP | {
     "sec-fetch-dest",
     "sec-fetch-user",
     "referer",
+    REQUEST_ID_HEADER,
 }
 _KEPT_FROM_BROWSERS = HOP_BY_HOP | {
     "date",
@@ -195,6 +197,8 @@ async def send_on(
             400 the caller broke off.
     """
     fields = [*headers, *identifying(panel, user, to, request, method)]
+    if request_id := current_request_id():
+        fields.append((REQUEST_ID_HEADER, request_id))
     if lock_of is not None or method in LAUNCHING_METHODS:
         fields.append((GRANT_HEADER, await _grant(panel, user, lock_of, fid)))
     # The target as written, whatever httpx makes of it, and no request of the client's making: that would carry
@@ -240,6 +244,7 @@ def identifying(panel: Panel, user: User, to: Destination, request: Request, met
 async def _grant(panel: Panel, user: User, lock_of: str | None, fid: str | None) -> str:
     place = await _files_place(panel)
     of = lock_of or fid or new_fid()
+    set_fid(of)
     return panel.identity.grant(user.id, of, launches=lock_of is None, root=place.root, mark=place.mark)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..error import ExecutionNotFound, StoreUnavailable, TransportUnavailable
 from ..events import EventKind
+from ..log import outliving
 from ..store import Execution, ExecutionStore
 from ..transport import CommitFeed, Transport
 from .follower import Follower, Viewer
@@ -228,7 +229,7 @@ class Hub:
     def _beat(self) -> None:
         """Starts the one timer for all viewers unless it runs; it ends by itself when nobody is left."""
         if self._heart is None or self._heart.done():
-            self._heart = asyncio.create_task(self._heartbeat(), name="hub heartbeat")
+            self._heart = asyncio.create_task(self._heartbeat(), name="hub heartbeat", context=outliving())
 
     async def _heartbeat(self) -> None:
         beats = 0

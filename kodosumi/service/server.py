@@ -49,7 +49,7 @@ def run(settings: Settings | None = None) -> None:
         ConfigurationError: the port is taken, or a setting, the secret or a password stops the start; says what to do.
     """
     settings = settings or load_settings()
-    setup_logging(*_log_levels(settings))
+    setup_logging(**_log_options(settings))
     with _ended_by_signals():
         asyncio.run(check(settings))
         sockets = bind(settings.app_host, settings.app_port)
@@ -119,7 +119,7 @@ def _config(settings: Settings, app: Any) -> uvicorn.Config:
         workers=settings.app_workers,
         reload=settings.app_reload,
         backlog=BACKLOG,
-        log_config=logging_config(*_log_levels(settings)),
+        log_config=logging_config(**_log_options(settings)),
         log_level=None,
         access_log=settings.uvicorn_level in ("DEBUG", "INFO"),
         server_header=False,
@@ -128,8 +128,15 @@ def _config(settings: Settings, app: Any) -> uvicorn.Config:
     )
 
 
-def _log_levels(settings: Settings) -> tuple[Any, str, str, str]:
-    return settings.app_log_file, settings.app_log_file_level, settings.app_std_level, settings.uvicorn_level
+def _log_options(settings: Settings) -> dict[str, Any]:
+    return {
+        "file": settings.app_log_file,
+        "file_level": settings.app_log_file_level,
+        "terminal_level": settings.app_std_level,
+        "uvicorn_level": settings.uvicorn_level,
+        "log_format": settings.log_format,
+        "process": "panel",
+    }
 
 
 def _bound(family: int, address: Any) -> socket.socket:

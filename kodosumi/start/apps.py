@@ -16,6 +16,7 @@ from .. import cluster
 from ..cluster.finding import answers
 from ..config import Settings
 from ..error import ClusterError, ConfigurationError
+from ..log import JsonFormatter, setup_last_resort
 from .lifeline import READY, Lifeline
 
 CHECK_S = 5.0
@@ -85,6 +86,7 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> 
 
     if os.getcwd() not in sys.path:  # noqa: PTH109
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    setup_last_resort(settings.log_format, "apps")
     applications = {name: load(name) for name in names}
     cluster.attach(settings)
     stop = threading.Event()
@@ -93,6 +95,10 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> 
         signal.signal(number, lambda *_: stop.set())
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options={"host": "127.0.0.1", "port": settings.serve_port})
+    if settings.log_format == "json":
+        # Ray Serve sets up its own logger when it starts.
+        for handler in logging.getLogger("ray.serve").handlers:
+            handler.setFormatter(JsonFormatter("apps"))
     prefixes = route_prefixes(names)
     running = {name: prefixes[name].strip("/") or name.partition(":")[0].split(".")[0] for name in applications}
     # All at once: each takes seconds until it answers, most of them waiting.

@@ -18,6 +18,11 @@ def leave(code: int) -> NoReturn:
     if "temporalio" not in sys.modules:
         sys.exit(code)
     atexit._run_exitfuncs()
+    leave_at_once(code)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Ends this process whatever its threads are at; to be called when one of them may hang."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody reads it any more
             stream.flush()

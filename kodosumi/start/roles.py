@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ..config import load_settings
 from ..error import KodosumiError
+from ..log import last_words, setup_last_resort
 from .leaving import leave
 from .lifeline import READY, Lifeline
 
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     lifeline = Lifeline()
     try:
         settings = load_settings()
+        # Until the role sets up its own.
+        setup_last_resort(settings.log_format, role)
         if role == "panel":
             from ..service.server import run
 
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 0
     except KodosumiError as exc:
-        sys.stderr.write(f"{exc}\n")
+        last_words(str(exc))
         return UNUSABLE
     return 0
 

@@ -39,7 +39,12 @@ def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
     """
     require_webhook(settings)
     setup_logging(
-        settings.spooler_log_file, settings.spooler_log_file_level, settings.spooler_std_level, settings.uvicorn_level
+        settings.spooler_log_file,
+        settings.spooler_log_file_level,
+        settings.spooler_std_level,
+        settings.uvicorn_level,
+        log_format=settings.log_format,
+        process="spooler",
     )
     with PidFile(spooler_pidfile(settings)):
         asyncio.run(_spool(settings, lifeline))

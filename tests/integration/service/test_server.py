@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -116,6 +117,33 @@ async def test_the_log_file_has_neither_passwords_nor_tokens(tmp_path: Path) -> 
         assert "/role/me" in text
         assert "a-wrong-guess" not in text
         assert "password=" not in text and login.json()["KODOSUMI_API_KEY"] not in text
+
+
+async def test_every_line_of_a_panels_json_log_is_an_object_that_names_its_request(tmp_path: Path) -> None:
+    with panel_process(tmp_path, log_format="json", uvicorn_level="INFO") as (process, address):
+        await until(lambda: alive(address))
+        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+            await client.post("/api/login", json={"name": "admin", "password": "admin"})
+            named = await client.get("/role/me", headers={"X-Request-ID": "from.the-proxy_1"})
+            made = await client.get("/outputs/status/65f0c0ffee00000000000000", headers={"X-Request-ID": "not usable"})
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert named.headers["x-request-id"] == "from.the-proxy_1"
+    assert made.headers["x-request-id"] not in ("", "not usable")
+    for text in (output, (tmp_path / "app.log").read_text()):
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert {line["process"] for line in lines} == {"panel"}
+        accessed = {line["request_id"]: line for line in lines if line["logger"] == "uvicorn.access"}
+        assert "/role/me" in accessed["from.the-proxy_1"]["message"]
+        assert accessed[made.headers["x-request-id"]]["fid"] == "65f0c0ffee00000000000000"
+
+
+async def test_a_panel_that_must_not_start_says_so_in_json(tmp_path: Path) -> None:
+    settings = {"app_server": f"http://0.0.0.0:{free_port()}", "log_format": "json"}
+    with panel_process(tmp_path, **settings) as (process, _address):
+        output, _ = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert "KODO_SECRET_KEY" in lines[-1]["exception"]
 
 
 async def test_a_panel_that_must_not_start_says_so_in_one_line(tmp_path: Path) -> None:

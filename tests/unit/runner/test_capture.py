@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import contextlib
 import io
+import json
 import logging
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kodosumi.log import setup_last_resort
 from tests.unit.runner.recorder import Record, spec_of
 
 
@@ -254,6 +256,31 @@ async def test_an_authors_logging_configuration_works_and_stays_in_its_run(serve
             assert served.record.payloads("stderr") == ["hello"]
         plain = await serve(lambda: logging.getLogger("my.agent").debug("hidden"))
     assert plain.record.payloads("stdout") == plain.record.payloads("stderr") == []
+
+
+async def test_the_plumbing_logs_json_that_names_the_run_and_the_run_logs_plainly(
+    serve, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with bare_logging():
+        monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+        setup_last_resort("json", "runner")
+
+        def entry():
+            plumbing = asyncio.run_coroutine_threadsafe(say(), loop)
+            plumbing.result(20)
+            logging.getLogger("my.agent").warning("from the run")
+
+        async def say() -> None:
+            logging.getLogger("kodosumi.runner").warning("from the plumbing")
+
+        loop = asyncio.get_running_loop()
+        from tests.unit.runner import test_capture
+
+        monkeypatch.setattr(test_capture, "entry", entry, raising=False)
+        served = await serve("tests.unit.runner.test_capture:entry")
+    assert served.record.payloads("stderr") == ["WARNING my.agent: from the run"]
+    fields = json.loads(capfd.readouterr().err)
+    assert (fields["process"], fields["message"], fields["fid"]) == ("runner", "from the plumbing", served.ticket.fid)
 
 
 async def test_what_the_control_thread_prints_is_not_the_runs(runner, ticket, record: Record) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -10,6 +13,7 @@ from uuid import uuid4
 from kodosumi.config import Settings
 from kodosumi.error import StoreError, StoreUnavailable
 from kodosumi.events import Batch, Event, EventKind, ExecutionState, new_fid
+from kodosumi.log import JsonFormatter
 from kodosumi.spooler import Spooler
 from kodosumi.store import Appended
 from kodosumi.store.memory import MemoryExecutionStore
@@ -214,6 +218,28 @@ async def test_one_execution_that_cannot_be_stored_holds_up_no_other_and_is_stor
         await until(lambda: bench.store.execution(sick), lambda execution: execution.seq == 50)
 
     assert await bench.stored(sick) == [str(number) for number in range(50)]
+
+
+async def test_what_is_logged_of_an_execution_names_it() -> None:
+    store, lines = DamagedFile(), io.StringIO()
+    bench, fid = Bench(store), new_fid()
+    store.damaged = fid
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(JsonFormatter("spooler"))
+    logger = logging.getLogger("kodosumi.spooler")
+    logger.addHandler(handler)
+    try:
+        async with bench.spooling():
+            await bench.put(fid, debug("kept to itself"))
+            await until(lambda: "cannot be stored" in lines.getvalue())
+            store.damaged = None
+            await until(lambda: bench.store.execution(fid), lambda execution: execution.seq == 1)
+    finally:
+        logger.removeHandler(handler)
+    fields = json.loads(lines.getvalue().splitlines()[0])
+    assert (fields["process"], fields["fid"], fields["level"]) == ("spooler", fid, "ERROR")
+    assert "the file is damaged" in fields["exception"]
+    assert "kept to itself" not in lines.getvalue()
 
 
 async def test_a_spooler_that_stops_leaves_the_rest_to_the_next() -> None:

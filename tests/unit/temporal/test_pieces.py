@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kodosumi import activities
 from kodosumi.activities import short
 from kodosumi.config import Settings
 from kodosumi.error import ConfigurationError, StoreUnavailable
@@ -17,6 +18,7 @@ from kodosumi.events import Event, EventKind, new_fid
 from kodosumi.execution import temporal_client
 from kodosumi.execution.temporal import TemporalMode
 from kodosumi.files.base import MARK
+from kodosumi.log import current_fid
 from kodosumi.runner.spec import AppEnvironment, AttemptEnd, AttemptOutcome, RunFiles, RunSpec
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.stored import StoreFollower
@@ -121,3 +123,9 @@ async def test_who_waits_for_the_store_is_woken_by_its_commits() -> None:
     assert await follower.until(fid, lambda: asyncio.sleep(0), 0.05) is None
     for part in (follower, producer, consumer, transport):
         await part.close()
+
+
+async def test_what_is_logged_while_an_activity_is_served_names_its_run() -> None:
+    async with activities._alive("f-1"):
+        assert current_fid() == "f-1"
+    assert current_fid() == ""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kodosumi import log
-from kodosumi.log import LineFormatter, SharedRotatingFile, WithoutQuery, logging_config
+from kodosumi.log import LineFormatter, SharedRotatingFile, WithoutQuery, files, logging_config
 
 
 def record(text: str, *args: object) -> logging.LogRecord:
@@ -21,7 +20,7 @@ def test_a_message_stays_on_its_line() -> None:
 
 
 def test_two_processes_rotate_one_file_without_losing_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "MAX_BYTES", 400)
+    monkeypatch.setattr(files, "MAX_BYTES", 400)
     path = tmp_path / "logs" / "app.log"
     handlers = [SharedRotatingFile(str(path)) for _ in range(2)]
     for number in range(20):
