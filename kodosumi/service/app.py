@@ -18,6 +18,7 @@ from ..execution import ExecutionMode
 from ..store import ExecutionStore
 from ..transport import Transport
 from .errors import UnforeseenErrors, install_error_handlers
+from .metering import MeteredRequests, Meters
 from .parts import open_panel
 from .security import SecurityHeaders
 
@@ -25,6 +26,7 @@ MODULES = (
     "login",
     "role",
     "health",
+    "metrics",
     "schema",
     "flow",
     "flow_page",
@@ -85,6 +87,8 @@ def create_app(
             allow_headers=["*"],
         )
     app.add_middleware(SecurityHeaders)
+    app.state.meters = Meters()
+    app.add_middleware(MeteredRequests, meters=app.state.meters)
     for name in MODULES:
         app.include_router(import_module(f".{name}", __package__).router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
