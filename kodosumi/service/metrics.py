@@ -5,6 +5,7 @@ The token opens this one route, and asks no database: metrics are there when the
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from typing import Any
 
@@ -39,7 +40,8 @@ async def metrics_reader(request: Request, panel: PanelContext) -> None:
 async def metrics(request: Request, panel: PanelContext) -> Response:
     """Figures for Prometheus: runs, events on their way, launches, requests, this process."""
     found = await request.app.state.figures.metrics()
-    text = exposition_text(panel.meters.registry, found)
+    # Some thousand lines: nobody's request or stream waits for them.
+    text = await asyncio.to_thread(exposition_text, panel.meters.registry, found)
     return Response(text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
 

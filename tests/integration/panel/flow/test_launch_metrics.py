@@ -105,19 +105,21 @@ async def test_a_launched_run_and_its_viewer_show_in_the_metrics(
     assert found["kodosumi_http_requests_total", "POST", PROXY, "2xx"] == 1
 
     key = {"KODOSUMI_API_KEY": alice.key}
-    async with httpx.AsyncClient(base_url=address, headers=key, timeout=60) as watching:
-        async with watching.stream("GET", f"/outputs/stream/{fid}") as stream:
-            lines = stream.aiter_lines()
-            async for line in lines:
-                if line == "event: lock":
-                    break
-            found = await scraped(admin)
-            assert found["kodosumi_sse_viewers",] == 1
-            assert found["kodosumi_event_latency_seconds_count",] == 0, "what was there before it came isn't live"
-            assert ("kodosumi_http_requests_total", "GET", "/outputs/stream/{fid}", "2xx") not in found
-            await alice.post(f"/lock/{fid}/{execution.locks[0]}", json={})
-            async for _ in lines:
-                pass
+    async with (
+        httpx.AsyncClient(base_url=address, headers=key, timeout=60) as watching,
+        watching.stream("GET", f"/outputs/stream/{fid}") as stream,
+    ):
+        lines = stream.aiter_lines()
+        async for line in lines:
+            if line == "event: lock":
+                break
+        found = await scraped(admin)
+        assert found["kodosumi_sse_viewers",] == 1
+        assert found["kodosumi_event_latency_seconds_count",] == 0, "what was there before it came isn't live"
+        assert ("kodosumi_http_requests_total", "GET", "/outputs/stream/{fid}", "2xx") not in found
+        await alice.post(f"/lock/{fid}/{execution.locks[0]}", json={})
+        async for _ in lines:
+            pass
     found = await until(lambda: scraped(admin), lambda found: found["kodosumi_sse_viewers",] == 0)
     assert found["kodosumi_event_latency_seconds_count",] >= 1
     assert found["kodosumi_http_requests_total", "GET", "/outputs/stream/{fid}", "2xx"] == 1
@@ -130,9 +132,11 @@ async def test_a_viewer_that_goes_away_is_counted_no_more(
 ) -> None:
     fid = (await alice.post(f"{source.place}/", json={"text": "x"})).json()["result"]
     await until(lambda: panel.store.execution(fid))
-    async with httpx.AsyncClient(base_url=address, headers={"KODOSUMI_API_KEY": alice.key}) as watching:
-        async with watching.stream("GET", f"/outputs/main/{fid}"):
-            await until(lambda: scraped(admin), lambda found: found["kodosumi_sse_viewers",] == 1)
+    async with (
+        httpx.AsyncClient(base_url=address, headers={"KODOSUMI_API_KEY": alice.key}) as watching,
+        watching.stream("GET", f"/outputs/main/{fid}"),
+    ):
+        await until(lambda: scraped(admin), lambda found: found["kodosumi_sse_viewers",] == 1)
     await until(lambda: scraped(admin), lambda found: found["kodosumi_sse_viewers",] == 0)
 
 
