@@ -5,6 +5,7 @@ A part that can't be asked now is left out, and ``kodosumi_up`` says so: a scrap
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -45,8 +46,7 @@ class PartFigures:
 
     async def metrics(self) -> list[Metric]:
         """What there is now; within a few seconds, whatever is down. Never raises for a part."""
-        findings = await self._health.findings()
-        tally = await self._tally.answer()
+        findings, tally = await asyncio.gather(self._health.findings(), self._tally.answer())
         found: list[Metric] = [
             InfoMetricFamily("kodosumi", "What this panel runs on.", self._info),
             _up(findings, tally is not None),
