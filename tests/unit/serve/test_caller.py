@@ -206,6 +206,7 @@ class Cluster:
 async def test_published_keys_are_read_once_and_unknown_ids_cannot_make_that_more_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("kodosumi.serve.caller.REREAD_AFTER_S", 3_600.0)
     there = Cluster(monkeypatch)
     there.published[PUBLISHED_PREFIX + PANEL.key_id] = PANEL.public_key
     keys = ClusterKeys()
