@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Receiver:
         self._certificate = certificate
         self._server: ThreadingHTTPServer | None = None
         self.port = port
+        self._holder = socket.socket()
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,6 +58,7 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._holder.close()
 
     @property
     def url(self) -> str:
@@ -69,13 +72,13 @@ class Receiver:
 
     def start(self) -> None:
         """Listens, again on the same port after :meth:`stop`."""
+        self._hold()
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
         self._server.daemon_threads = True
         if self._certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
@@ -91,6 +94,13 @@ class Receiver:
         with self._resumed:
             self.hanging = False
             self._resumed.notify_all()
+
+    def _hold(self) -> None:
+        """Binds the port beside the server, and goes on when that stops, so that nobody else is given it meanwhile."""
+        if self._holder.getsockname()[1] == 0:
+            self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._holder.bind(("127.0.0.1", self.port))
+            self.port = self._holder.getsockname()[1]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         receiver = self

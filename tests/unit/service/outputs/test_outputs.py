@@ -90,7 +90,10 @@ async def test_anothers_execution_looks_like_an_unknown_one(
     assert (await admin.get(f"/outputs/{read}/{fid}")).status_code == 200
 
 
-async def test_an_execution_just_accepted_is_awaited(scene: Scene, alice: httpx.AsyncClient) -> None:
+async def test_an_execution_just_accepted_is_awaited(
+    scene: Scene, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "GRACE_S", 30.0)
     fid = new_fid()
     asking = asyncio.create_task(alice.get(f"/outputs/status/{fid}"))
     await until(lambda: fid in scene.hub._listeners)
