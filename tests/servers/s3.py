@@ -7,7 +7,7 @@ import uuid
 
 import httpx
 
-from tests.servers.server import Server
+from tests.servers.server import Server, listens
 
 
 class S3Server(Server):
@@ -43,6 +43,8 @@ class S3Server(Server):
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
     def _answers(self) -> bool:
+        if not listens(self.port):
+            return False
         try:
             return httpx.get(f"{self.url}/moto-api/", trust_env=False, timeout=2).status_code == 200
         except httpx.HTTPError:

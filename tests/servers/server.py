@@ -25,6 +25,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    """Whether connections are taken at a port of this machine.
+
+    To be asked before a client of httpx is made anew for each try: that reads all certificates, for 30 ms of a core,
+    which the process that is waited for could use.
+    """
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Server(ABC):
     """One server: it runs inside ``with`` and is removed afterwards, or is started by hand.
 

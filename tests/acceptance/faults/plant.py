@@ -23,7 +23,7 @@ import psycopg
 from kodosumi.cluster import Head
 from kodosumi.postgres import dsn_of
 from tests.conditions import until
-from tests.servers.server import free_port
+from tests.servers.server import free_port, listens
 from tests.sse import Message, messages, read_stream
 from tests.stack import KOCO
 
@@ -129,8 +129,8 @@ class Plant:
         self.folder = folder
         self._database = settings.get("execution_database")
         self.exec_dir = Path(str(settings.get("exec_dir", folder / "data" / "execution")))
-        self.app_port, panel_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{panel_port}"
+        self.app_port, self._panel_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self._panel_port}"
         fields: dict[str, object] = {
             "app_server": self.url,
             "ray_server": ray_server,
@@ -167,6 +167,7 @@ class Plant:
 
     def registered(self, port: int) -> str:
         """The place under the panel of a started app, once the panel knows it."""
+        wait_for(lambda: listens(port))
         source = {"url": f"http://127.0.0.1:{port}/openapi.json"}
         wait_for(lambda: self.client.post("/flow/register", json=source).status_code, lambda code: code == 201)
         return f"/-/127.0.0.1/{port}/-/"
@@ -200,6 +201,7 @@ class Plant:
 
     def until_well(self) -> None:
         """Returns when the panel finds every part well and serves the app."""
+        wait_for(lambda: listens(self._panel_port) and listens(self.app_port))
         wait_for(lambda: self.health().json()["reasons"], lambda reasons: reasons == [])
         wait_for(lambda: self.client.get(self.form).status_code, lambda code: code == 200)
 
