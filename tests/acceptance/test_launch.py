@@ -40,15 +40,16 @@ async def test_the_curl_lines_of_the_readme_start_a_run(
     stack: StackProcess, flows: dict[str, str], tmp_path: Path
 ) -> None:
     assert len(CURL_LINES) == 2
+    # The number of tasks first: a port may hold it.
     adapted = [
-        line.replace("localhost:3370", f"localhost:{stack.port}").replace(
-            "/-/localhost/8000/-/", f"/-/localhost/{stack.serve_port}/my_service/-/"
-        )
+        line.replace("100", "2")
+        .replace("localhost:3370", f"localhost:{stack.port}")
+        .replace("/-/localhost/8000/-/", f"/-/localhost/{stack.serve_port}/my_service/-/")
         for line in CURL_LINES
     ]
 
     assert json.loads(curl(adapted[0], tmp_path))["name"] == "admin"
-    answer = json.loads(curl(adapted[1].replace("100", "2"), tmp_path))
+    answer = json.loads(curl(adapted[1], tmp_path))
 
     status = curl(f"curl -b cookie '{stack.url}/outputs/status/{answer['result']}?extended=true'", tmp_path)
     assert json.loads(status)["fid"] == answer["result"]
