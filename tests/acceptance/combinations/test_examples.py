@@ -33,7 +33,7 @@ def flows(plant: Plant) -> Iterator[dict[str, str]]:
 async def page(browser: Browser, plant: Plant) -> AsyncIterator[Page]:
     """A page of the plant's panel."""
     context = await browser.new_context(base_url=plant.url)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     opened = await context.new_page()
     await log_in(opened)
     yield opened
