@@ -79,9 +79,7 @@ def test_two_spoolers_share_and_killing_one_in_a_burst_loses_nothing(plant: Plan
         second.end()
 
 
-def test_a_spooler_that_is_stopped_hands_its_runs_over_in_order(
-    redis: RedisServer, plant: Plant, gate: Path
-) -> None:
+def test_a_spooler_that_is_stopped_hands_its_runs_over_in_order(redis: RedisServer, plant: Plant, gate: Path) -> None:
     second: Service = plant.another_spooler("second")
     second.start()
     try:
