@@ -33,7 +33,7 @@ def done(stack: StackProcess, admin: httpx.Client) -> tuple[str, list[Message]]:
     url = f"/-/localhost/{stack.serve_port}/my_service/-/"
     asyncio.run(until(lambda: admin.get(url).status_code == 200, deadline_s=60))
     fid = launched(admin, url, {"tasks": 3})
-    return fid, read_stream(admin, f"/outputs/stream/{fid}")
+    return fid, read_stream(admin, f"/outputs/stream/{fid}?extended=true")
 
 
 async def test_the_curl_lines_of_the_readme_start_a_run(
@@ -119,7 +119,7 @@ def test_what_a_form_forbids_comes_back_at_its_field(stack: StackProcess, admin:
 def test_a_plain_function_blocks_and_its_events_arrive(stack: StackProcess, admin: httpx.Client) -> None:
     fid = launched(admin, f"/-/localhost/{stack.serve_port}/prime/-/sync", {"limit": 1000, "parts": 2})
 
-    events = read_stream(admin, f"/outputs/stream/{fid}")
+    events = read_stream(admin, f"/outputs/stream/{fid}?extended=true")
 
     assert sum(event.kind == "action" for event in events) == 2
     assert admin.get(f"/outputs/raw/{fid}").json()["dict"]["count"] == 168
