@@ -21,7 +21,7 @@ START_S = 60.0
 
 
 LOWEST_PORT, LOWEST_OF_CLIENTS = 20_000, 32_768
-"""Between them free ports are chosen; the system gives those of clients from the second on, unless it says otherwise."""
+"""Free ports are chosen between them: the system gives clients theirs from the second on, unless it says otherwise."""
 
 _given: set[int] = set()
 
