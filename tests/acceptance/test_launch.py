@@ -31,7 +31,7 @@ def launched(client: httpx.Client, url: str, inputs: dict[str, object]) -> str:
 def done(stack: StackProcess, admin: httpx.Client) -> tuple[str, list[Message]]:
     """A run of the service that is over: its id and all that its stream told."""
     url = f"/-/localhost/{stack.serve_port}/my_service/-/"
-    asyncio.run(until(lambda: admin.get(url).status_code == 200, deadline_s=60))
+    asyncio.run(until(lambda: admin.get(url).status_code == 200, deadline_s=120))
     fid = launched(admin, url, {"tasks": 3})
     return fid, read_stream(admin, f"/outputs/stream/{fid}?extended=true")
 

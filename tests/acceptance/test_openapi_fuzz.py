@@ -102,7 +102,7 @@ class Target:
                 case.path_parameters = {**(case.path_parameters or {}), **known}
             try:
                 answer = case.call(
-                    base_url=self.url, headers={"KODOSUMI_API_KEY": key}, timeout=30, allow_redirects=False
+                    base_url=self.url, headers={"KODOSUMI_API_KEY": key}, timeout=90, allow_redirects=False
                 )
             except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError):
                 return  # what no client can send

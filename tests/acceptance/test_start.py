@@ -119,7 +119,7 @@ async def test_a_spooler_in_the_background_is_started_seen_and_stopped(stack: St
             env=stack.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=150,
         )
 
     try:

@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 
 from tests.conditions import PAUSE_S
 
-START_S = 60.0
+START_S = 120.0
 """What a server may take to start, or to end."""
 
 

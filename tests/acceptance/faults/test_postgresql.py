@@ -136,7 +136,7 @@ def test_what_cannot_be_right_is_one_line_that_names_the_remedy(
     ]
     started = [(ended_at_once(tmp_path, command, database), reason) for command, database, reason in wrong]
     for process, reason in started:
-        _, said = process.communicate(timeout=90)
+        _, said = process.communicate(timeout=150)
 
         assert process.returncode == 2, said
         assert reason in said and len(said.strip().splitlines()) == 1, said
