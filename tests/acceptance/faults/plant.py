@@ -301,6 +301,8 @@ class Plant:
         def payloads() -> list[str]:
             return [row.payload for row in self.rows(fid) if row.kind == kind]
 
+        # Cheap first: a burst is long, and its rows are many.
+        wait_for(lambda: self.reached(fid), lambda seq: seq >= number)
         found: list[str] = wait_for(payloads, lambda told: len(told) >= number)
         return found
 
