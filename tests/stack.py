@@ -22,7 +22,7 @@ KOCO = Path(sys.executable).with_name("koco")
 MARK = "KODOSUMI_TEST_MARK"
 """Variable that every process of one stack inherits, however it was started: so none is overlooked."""
 
-START_TIMEOUT_S = 150.0
+START_TIMEOUT_S = 330.0
 STOP_TIMEOUT_S = 150.0
 """More than its parts are given together before they are killed."""
 

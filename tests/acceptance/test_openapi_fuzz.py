@@ -149,7 +149,7 @@ def panel_process(stack: StackProcess, folder: Path) -> Iterator[str]:
             [str(KOCO), "serve"], cwd=folder, env={**stack.environment, **own}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        asyncio.run(until(lambda: httpx.get(f"{url}/health/live").status_code == 200, deadline_s=90))
+        asyncio.run(until(lambda: httpx.get(f"{url}/health/live").status_code == 200, deadline_s=150))
         yield url
     finally:
         process.terminate()
@@ -171,7 +171,7 @@ def target(stack: StackProcess, tmp_path_factory: pytest.TempPathFactory) -> Ite
         target.admin.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_no_operation_of_the_panel_fails_whatever_is_sent(target: Target) -> None:
     document = target.admin.get("/schema/openapi.json").raise_for_status().json()
     with warnings.catch_warnings():

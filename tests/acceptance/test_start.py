@@ -40,7 +40,7 @@ async def running(client: httpx.Client, url: str) -> str:
     return fid
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_one_ctrl_c_ends_everything_and_tells_the_living_run(ray_dir: Path, tmp_path: Path) -> None:
     arguments = ["--app-dir", str(EXAMPLES), "--app", "prime.app:fast_app"]
     with StackProcess(tmp_path, arguments, private_ray(ray_dir)) as stack:
@@ -68,7 +68,7 @@ async def test_one_ctrl_c_ends_everything_and_tells_the_living_run(ray_dir: Path
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_nothing_is_left_when_it_is_killed(ray_dir: Path, tmp_path: Path) -> None:
     with StackProcess(tmp_path, [], private_ray(ray_dir)) as stack:
         stack.until_ready()
@@ -160,7 +160,7 @@ async def test_a_second_ctrl_c_ends_at_once(ray_cluster: str, tmp_path: Path) ->
 
 
 @pytest.mark.fault
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_ctrl_c_while_ray_is_starting_leaves_nothing(ray_dir: Path, tmp_path: Path) -> None:
     with StackProcess(tmp_path, [], private_ray(ray_dir)) as stack:
         await until(lambda: "starting Ray" in stack.output, deadline_s=120)

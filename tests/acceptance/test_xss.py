@@ -30,7 +30,7 @@ from tests.stack import StackProcess
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 # Another one than that of the asynchronous pages: by itself it waits for five seconds.
 expect.set_options(timeout=60_000)

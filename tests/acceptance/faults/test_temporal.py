@@ -30,7 +30,7 @@ from tests.acceptance.faults.durable import (
 from tests.acceptance.faults.plant import actor, numbers, texts, wait_for
 from tests.acceptance.people import answer, open_locks
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
