@@ -26,7 +26,7 @@ from .finding import answers, joinable, read_address_file
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 20.0
 KEEPER_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",

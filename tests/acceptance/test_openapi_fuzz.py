@@ -102,7 +102,7 @@ class Target:
                 case.path_parameters = {**(case.path_parameters or {}), **known}
             try:
                 answer = case.call(
-                    base_url=self.url, headers={"KODOSUMI_API_KEY": key}, timeout=30, allow_redirects=False
+                    base_url=self.url, headers={"KODOSUMI_API_KEY": key}, timeout=90, allow_redirects=False
                 )
             except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError):
                 return  # what no client can send
@@ -150,7 +150,7 @@ def panel_process(stack: StackProcess, folder: Path) -> Iterator[str]:
             [str(KOCO), "serve"], cwd=folder, env={**stack.environment, **own}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        asyncio.run(until(lambda: listens(port) and httpx.get(f"{url}/health/live").is_success, deadline_s=90))
+        asyncio.run(until(lambda: listens(port) and httpx.get(f"{url}/health/live").is_success, deadline_s=150))
         yield url
     finally:
         process.terminate()
@@ -172,7 +172,7 @@ def target(stack: StackProcess, tmp_path_factory: pytest.TempPathFactory) -> Ite
         target.admin.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_no_operation_of_the_panel_fails_whatever_is_sent(target: Target) -> None:
     document = target.admin.get("/schema/openapi.json").raise_for_status().json()
     with warnings.catch_warnings():

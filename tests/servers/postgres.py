@@ -158,7 +158,7 @@ class PostgresServer(Server):
             user=USER,
             password=self.password,
             dbname=database,
-            connect_timeout=5,
+            connect_timeout=30,
             autocommit=True,
         )
 

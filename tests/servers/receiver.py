@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from tests.servers.server import free_port
 
 
 class Delivery(NamedTuple):
@@ -34,7 +35,7 @@ class Receiver:
     """Runs inside ``with``.
 
     Args:
-        port: 0 for a free one. certificate: with key, in one PEM file; makes it speak TLS.
+        port: where it listens; 0 for a free one. certificate: with key, in one PEM file; makes it speak TLS.
 
     Attributes:
         deliveries: every request so far, in order of arrival, those without a good answer included.
@@ -49,8 +50,8 @@ class Receiver:
         self._resumed = threading.Condition()
         self._certificate = certificate
         self._server: ThreadingHTTPServer | None = None
-        self.port = port
-        self._holder = socket.socket()
+        # Chosen now and not by the system: while it has stopped, no client may be given its port.
+        self.port = port or free_port()
 
     def __enter__(self) -> Self:
         self.start()
@@ -58,7 +59,6 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._holder.close()
 
     @property
     def url(self) -> str:
@@ -72,7 +72,6 @@ class Receiver:
 
     def start(self) -> None:
         """Listens, again on the same port after :meth:`stop`."""
-        self._hold()
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
         self._server.daemon_threads = True
         if self._certificate is not None:
@@ -94,13 +93,6 @@ class Receiver:
         with self._resumed:
             self.hanging = False
             self._resumed.notify_all()
-
-    def _hold(self) -> None:
-        """Binds the port beside the server, and goes on when that stops, so that nobody else is given it meanwhile."""
-        if self._holder.getsockname()[1] == 0:
-            self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._holder.bind(("127.0.0.1", self.port))
-            self.port = self._holder.getsockname()[1]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         receiver = self

@@ -16,7 +16,7 @@ from tests.servers.server import free_port, listens
 from tests.stack import StackProcess
 
 FOLDER = Path(__file__).parent
-READY_S = 90.0
+READY_S = 150.0
 
 
 @contextmanager

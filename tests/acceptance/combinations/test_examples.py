@@ -32,7 +32,7 @@ def flows(plant: Plant) -> Iterator[dict[str, str]]:
 async def page(browser: Browser, plant: Plant) -> AsyncIterator[Page]:
     """A page of the plant's panel, logged in as the plant's client is."""
     context = await browser.new_context(base_url=plant.url)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     session = [{"name": each.name, "value": each.value or "", "url": plant.url} for each in plant.client.cookies.jar]
     await context.add_cookies(session)
     yield await context.new_page()

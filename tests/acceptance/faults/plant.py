@@ -108,7 +108,7 @@ class Service:
         """Its exit code, once it has ended; what doesn't end is killed."""
         assert self._process is not None
         try:
-            return self._process.wait(40)
+            return self._process.wait(90)
         finally:
             if self._process.poll() is None:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -138,6 +138,8 @@ class Plant:
             # Runs of another plant aren't this one's worker's, and an ending worker waits for nobody.
             "temporal_task_queue": f"plant-{self.app_port}",
             "temporal_drain_timeout": 0.5,
+            # Two hundred launches at once take a busy machine longer than its panel waits by default.
+            "proxy_timeout": 100.0,
             **settings,
         }
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("KODO_", "RAY_ADDRESS"))}
@@ -176,7 +178,7 @@ class Plant:
     def client(self) -> httpx.Client:
         """A client of the first operator, each thread's own."""
         if not hasattr(self._threads, "client"):
-            client = httpx.Client(base_url=self.url, timeout=90)
+            client = httpx.Client(base_url=self.url, timeout=120)
             self._clients.append(client)
             client.post("/api/login", json={"name": "admin", "password": "admin"}).raise_for_status()
             self._threads.client = client
@@ -301,6 +303,8 @@ class Plant:
         def payloads() -> list[str]:
             return [row.payload for row in self.rows(fid) if row.kind == kind]
 
+        # Cheap first: a burst is long, and its rows are many.
+        wait_for(lambda: self.reached(fid), lambda seq: seq >= number)
         found: list[str] = wait_for(payloads, lambda told: len(told) >= number)
         return found
 
