@@ -124,9 +124,10 @@ async def test_a_pause_survives_the_attempt(durable: Durable) -> None:
 
 
 async def test_a_pause_between_attempts_is_the_next_ones(durable: Durable) -> None:
-    durable.pool.plays = [dies, waits]
+    durable.pool.plays = [raises, waits]
     async with durable.working():
-        fid = await durable.launch("agent:run", retry=Retry(max_attempts=2, delay=30.0))
+        # Long enough for the pause to come between them, however slow it is.
+        fid = await durable.launch("agent:run", retry=Retry(max_attempts=2, delay=8.0))
         handle = await durable.workflow(fid)
         await until(lambda: handle.query("status"), lambda status: status["state"] == "waiting")
         assert await durable.mode.pause(fid, "Ada")
