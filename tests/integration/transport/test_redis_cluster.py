@@ -36,7 +36,7 @@ class TestRedisClusterTransport(TransportContract):
 
     @pytest.fixture
     def lease(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lease, "LEASE_S", 1.0)
+        monkeypatch.setattr(lease, "LEASE_S", 3.0)
 
     async def test_producers_wait_at_the_transports_bound_and_all_go_on(self, make: MakeTransport) -> None:
         # No script sees the keys of several executions here: the bytes are bound in each.

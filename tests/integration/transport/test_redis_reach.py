@@ -156,7 +156,7 @@ async def test_sentinels_lead_to_the_new_master_when_the_old_one_dies(serve: Ser
     replica = serve(replicaof=f"127.0.0.1 {master.port}")
     watch = [
         f"sentinel monitor kodo 127.0.0.1 {master.port} 1",
-        "sentinel down-after-milliseconds kodo 500",
+        "sentinel down-after-milliseconds kodo 2000",
         "sentinel failover-timeout kodo 3000",
     ]
     sentinel = serve(sentinel="\n".join(watch))
