@@ -12,7 +12,7 @@ from urllib.parse import quote
 import redis
 
 from tests.conditions import PAUSE_S
-from tests.servers.server import START_S, Server, free_port
+from tests.servers.server import PORTS, START_S, Server, free_port
 
 
 def binary() -> str:
@@ -98,8 +98,8 @@ def redis_cluster(count: int) -> Iterator[list[RedisServer]]:
     """The nodes of a Redis Cluster, once each knows where every key lies."""
     ports: set[int] = set()
     while len(ports) < count:
-        # The nodes talk to each other on this port plus 10,000.
-        if (port := free_port()) < 55_000:
+        # The nodes talk to each other on this port plus 10,000, which no other server's may be.
+        if (port := free_port()) < PORTS.start + 2_000:
             ports.add(port)
     with contextlib.ExitStack() as running:
         nodes = [RedisServer(port=port, cluster_enabled="yes", cluster_node_timeout=5000) for port in ports]

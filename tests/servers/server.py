@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import shutil
 import signal
 import socket
@@ -18,11 +20,21 @@ START_S = 60.0
 """What a server may take to start, or to end."""
 
 
+PORTS = range(20_000, 30_000)
+"""Below those that systems give to whoever asks for any: between choosing one of these and listening, none is taken."""
+
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on, and that this process was not given before."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Server(ABC):
