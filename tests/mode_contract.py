@@ -190,7 +190,7 @@ class ModeContract:
         await asyncio.wait({gone})
         await engine.mode.settle_lock(fid, lid, held.id, None)
         # Within the test's time, which is less than a lost claim would last.
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(45.0):
             await settle(engine, fid, lid, "ok")
         await engine.ended(fid)
 

@@ -75,7 +75,7 @@ async def begin_run(folder: Path, username: str) -> str:
 async def test_a_panel_with_an_open_stream_ends_at_once_and_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     with panel_process(tmp_path) as (process, address):
         await until(lambda: alive(address), deadline_s=START_S)
-        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
             login = await client.post("/api/login", json={"name": "admin", "password": "admin"})
             fid = await begin_run(tmp_path, login.json()["id"])
             async with client.stream("GET", f"/outputs/stream/{fid}") as stream:
@@ -91,11 +91,11 @@ async def test_a_panel_with_an_open_stream_ends_at_once_and_cleanly(tmp_path: Pa
 async def test_workers_share_the_port_the_secret_and_the_sessions(tmp_path: Path) -> None:
     with panel_process(tmp_path, app_workers="2", admin_password="not in ps") as (process, address):
         await until(lambda: alive(address), deadline_s=START_S)
-        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
             login = await client.post("/api/login", json={"name": "admin", "password": "not in ps"})
             key = login.json()["KODOSUMI_API_KEY"]
         for _ in range(8):  # a connection each, to whichever worker takes it
-            async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=address, timeout=60) as client:
                 assert (await client.get("/role/me", headers={"KODOSUMI_API_KEY": key})).status_code == 200
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert "not in ps" not in listed
@@ -107,7 +107,7 @@ async def test_workers_share_the_port_the_secret_and_the_sessions(tmp_path: Path
 async def test_the_log_file_has_neither_passwords_nor_tokens(tmp_path: Path) -> None:
     with panel_process(tmp_path, uvicorn_level="DEBUG", app_log_file_level="DEBUG") as (process, address):
         await until(lambda: alive(address), deadline_s=START_S)
-        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
             login: Any = await client.get("/login", params={"name": "admin", "password": "admin"})
             await client.get("/login", params={"name": "admin", "password": "a-wrong-guess"})
             await client.post("/api/login", content=b'{"name": "admin", "password": "a-wrong-guess"')
@@ -123,7 +123,7 @@ async def test_the_log_file_has_neither_passwords_nor_tokens(tmp_path: Path) -> 
 async def test_every_line_of_a_panels_json_log_is_an_object_that_names_its_request(tmp_path: Path) -> None:
     with panel_process(tmp_path, log_format="json", uvicorn_level="INFO") as (process, address):
         await until(lambda: alive(address), deadline_s=START_S)
-        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as client:
             await client.post("/api/login", json={"name": "admin", "password": "admin"})
             named = await client.get("/role/me", headers={"X-Request-ID": "from.the-proxy_1"})
             made = await client.get("/outputs/status/65f0c0ffee00000000000000", headers={"X-Request-ID": "not usable"})

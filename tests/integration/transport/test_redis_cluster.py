@@ -49,7 +49,7 @@ class TestRedisClusterTransport(TransportContract):
 
         waiting = [asyncio.create_task(producer.put([line("y" * 600)])) for producer in producers]
         acknowledged = 0
-        async with asyncio.timeout(6 * WAIT_S):
+        async with asyncio.timeout(2 * WAIT_S):
             while acknowledged < 7:
                 taken = await take_until(consumer, 1)
                 assert (await transport.status()).waiting_events <= 4
