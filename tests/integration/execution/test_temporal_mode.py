@@ -65,6 +65,7 @@ async def engine(ray_cluster: str, agents: Path, temporal_server: TemporalServer
     tasks = [asyncio.create_task(engine.spooler.run()), asyncio.create_task(worker.run(ready.set))]
     await ready.wait()
     yield engine
+    await engine.leave_none()
     worker.stop()
     engine.spooler.stop()
     await asyncio.gather(*tasks)
