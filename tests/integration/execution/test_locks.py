@@ -64,7 +64,10 @@ def goes_on(tracer, gate):
     return asyncio.run(work())
 
 async def wrongly(inputs, tracer):
-    return await asyncio.gather(fails.remote(tracer), expires.remote(tracer), goes_on.remote(tracer, inputs))
+    told = await asyncio.gather(fails.remote(tracer), expires.remote(tracer), goes_on.remote(tracer, inputs))
+    while not os.path.exists(inputs + ".end"):
+        await asyncio.sleep(0.01)
+    return told
 
 @ray.remote(num_cpus=0, max_concurrency=1000)
 class Crowd:
@@ -126,12 +129,14 @@ async def test_what_goes_wrong_with_a_lock_is_told_in_the_remote_task(engine: En
     # Who goes on has its lock by then: else there is nothing to withdraw.
     await open_locks(engine, fid, 2)
     gate.touch()
+    # Nobody waits for a withdrawal to arrive: a run that ended at once would close the lock before it.
+    leases = await until(lambda: told(engine, fid, EventKind.LEASE), lambda leases: len(leases) == 2)
+    Path(f"{gate}.end").touch()
     await engine.ended(fid)
     [final] = await engine.payloads(fid, EventKind.FINAL)
     assert "UnknownLock: The app has no @app.lock('nothing') handler. Its locks: ask." in final
     assert " expired: nobody answered 'ask' in time" in final
     assert "went on" in final
-    leases = await told(engine, fid, EventKind.LEASE)
     assert sorted("withdrawn" if "withdrawn" in lease else "expired" for lease in leases) == ["expired", "withdrawn"]
 
 
