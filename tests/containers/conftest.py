@@ -1,7 +1,7 @@
 """The stack that tests share: started from the compose files as they are, and removed with its volumes at the end.
 
-Files run in the order of their names, which matters: ``test_dev`` has the machine for itself, and ``test_temporal`` leaves
-the stack in another mode.
+Files run in the order of their names, which matters: ``test_dev`` has the machine for itself, and ``test_temporal``
+leaves the stack in another mode.
 """
 
 from __future__ import annotations
@@ -85,4 +85,4 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 report.sections.append((f"containers of {project.name}", project.logs()))  # type: ignore[attr-defined]
             except AssertionError as exc:
                 report.sections.append((f"containers of {project.name}", str(exc)))  # type: ignore[attr-defined]
-    return report  # type: ignore[return-value]
+    return report

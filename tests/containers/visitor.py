@@ -39,8 +39,11 @@ class Visitor:
             return {item["summary"]: item["url"] for item in items}
 
         found: dict[str, str] = wait_for(listed, lambda flows: len(flows) >= FLOWS, DEADLINE_S)
-        for url in found.values():
-            wait_for(lambda url=url: self.client.get(url).status_code, lambda code: code == 200, DEADLINE_S)
+        wait_for(
+            lambda: {self.client.get(url).status_code for url in found.values()},
+            lambda codes: codes == {200},
+            DEADLINE_S,
+        )
         return found
 
     def launch(self, flow: str, **fields: object) -> str:
