@@ -30,7 +30,7 @@ FROM python:3.13-slim AS proxy
 RUN apt-get update -qq \
  && apt-get install -qq -y --no-install-recommends nginx-light > /dev/null \
  && rm -rf /var/lib/apt/lists/* /etc/nginx/sites-enabled /etc/nginx/sites-available
-COPY docker/proxy/ /etc/nginx/
+COPY container/proxy/ /etc/nginx/
 USER www-data
 EXPOSE 8080
 STOPSIGNAL SIGQUIT
@@ -45,7 +45,7 @@ RUN echo 'kodosumi:x:1000:' >> /etc/group \
 COPY --from=packages /opt/kodosumi /opt/kodosumi
 COPY --from=wheel /opt/kodosumi/bin/koco /opt/kodosumi/bin/koco
 COPY --from=wheel /opt/kodosumi/lib/python3.13/site-packages/kodosumi /opt/kodosumi/lib/python3.13/site-packages/kodosumi
-COPY docker/healthcheck /usr/local/bin/healthcheck
+COPY container/healthcheck /usr/local/bin/healthcheck
 COPY examples /opt/examples
 ENV PATH=/opt/kodosumi/bin:$PATH \
     PYTHONPATH=/agents:/opt/examples \
