@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from kodosumi.events import Event, EventKind, new_fid
 from kodosumi.service.hub import Hub
+from kodosumi.service.metering import Meters
 from kodosumi.service.sse import EventStream
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.transport.memory import MemoryTransport
@@ -35,7 +36,7 @@ class Stack:
     def __init__(self) -> None:
         self.store = MemoryExecutionStore()
         self.transport = MemoryTransport()
-        self.hub = Hub(self.store, self.transport)
+        self.hub = Hub(self.store, self.transport, sent=Meters().sent_on)
         self.port = 0
 
     async def __aenter__(self) -> Stack:

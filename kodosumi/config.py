@@ -22,6 +22,7 @@ LogFormat = Literal["text", "json"]
 CommaList = Annotated[list[str], NoDecode]
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_SECRET_WORDS = ("SECRET", "PASSWORD", "API_KEY", "DATABASE", "REDIS_URL", "WEBHOOK_URL", "TOKEN")
 _LOOPBACK_ADDRESS = re.compile(r"127(\.\d{1,3}){3}")
 
 
@@ -111,7 +112,10 @@ class Settings(BaseSettings):
         None, description="Address of the Ray cluster; unset: the one on this machine, else `koco start` makes one."
     )
     ray_dashboard: str = Field("http://localhost:8265", description="Ray's dashboard.")
-    serve_port: int = Field(8000, ge=1, le=65535, description="Port of Ray Serve for the apps of `koco start --app`.")
+    serve_host: str = Field("127.0.0.1", description="Where Ray Serve listens for `koco apps` and `koco start --app`.")
+    serve_port: int = Field(
+        8000, ge=1, le=65535, description="Port of Ray Serve for `koco apps` and `koco start --app`."
+    )
     runner_warm: int = Field(1, ge=0, description="Idle runner processes kept ready per app and runtime environment.")
     runner_max_runs: int = Field(
         50, ge=1, description="Runs one process serves before it is replaced; 1: always fresh."
@@ -132,6 +136,13 @@ class Settings(BaseSettings):
     admin_password: str = Field("admin", description="Password of the first operator.", repr=False)
     get_login: bool | None = Field(
         None, description="Serve the deprecated `GET /login`; unset: only where the panel is bound to loopback."
+    )
+    metrics_token: str | None = Field(
+        None,
+        min_length=16,
+        description="Whoever sends it as `Authorization: Bearer …` may read `/metrics`, at least 16 characters; "
+        "unset or empty: operators alone.",
+        repr=False,
     )
     cors_origins: CommaList = Field(default_factory=list, description="Origins allowed to call the API (comma list).")
     register_flow: CommaList = Field(default_factory=list, description="Sources registered at start (comma list).")
@@ -193,6 +204,12 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("metrics_token", mode="before")
+    @classmethod
+    def _unset_when_empty(cls, value: object) -> object:
+        # Compose files hand on what isn't set as nothing.
+        return None if value == "" else value
+
     @field_validator("*", mode="before")
     @classmethod
     def _upper_levels(cls, value: object, info: Any) -> object:
@@ -247,6 +264,6 @@ def process_settings() -> Settings:
 
 def _explain(error: Any) -> str:
     name = "_".join(str(part) for part in error["loc"]).upper()
-    secret = any(word in name for word in ("SECRET", "PASSWORD", "API_KEY", "DATABASE", "REDIS_URL", "WEBHOOK_URL"))
+    secret = any(word in name for word in _SECRET_WORDS)
     value = "…" if secret else repr(error["input"])
     return f"KODO_{name}={value}: {error['msg']}"

@@ -294,6 +294,26 @@ class StoreContract:
         assert (await store.count(), await store.count(username=OWNER), await store.count(username="x")) == (2, 1, 0)
         assert await store.count(username="") == 0
 
+    async def test_the_tally_says_how_many_live_in_which_state_and_how_many_have_ended(
+        self, store: ExecutionStore
+    ) -> None:
+        assert await store.tally() == ({}, {})
+        await begun(store)
+        await begun(store, RUNNING, username=OTHER)
+        asking, paused = await begun(store, RUNNING, LOCK), await begun(store, LOCK, status(ExecutionState.PAUSED))
+        gone, failed = await ended(store), await begun(store, RUNNING, FAILED)
+        await store.append(failed, OWNER, [batch(2, FAILED, FINISHED)])
+        states = ExecutionState
+        living = {states.STARTING: 1, states.RUNNING: 1, states.AWAITING: 1, states.PAUSED: 1}
+        assert await store.tally() == (living, {states.FINISHED: 1, states.ERROR: 1})
+
+        await store.archive(failed)
+        await store.purge(gone)
+        await store.append(asking, OWNER, [batch(2, FINISHED)])
+        await store.append(paused, OWNER, [batch(2, text("still paused"))])
+        del living[states.AWAITING]
+        assert await store.tally() == (living, {states.FINISHED: 2, states.ERROR: 1})
+
     async def test_living_executions_are_listed_oldest_first(self, store: ExecutionStore) -> None:
         first = await begun(store)
         await ended(store)

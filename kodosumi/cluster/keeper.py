@@ -1,4 +1,5 @@
-"""The process that holds a Ray cluster of ours: started by ``head.py``, ends Ray when its owner's pipe closes.
+"""The process that holds a Ray cluster of ours, or a node of another: started by ``head.py``, ends Ray when its owner's
+pipe closes.
 
 Protocol: options as JSON in the argument; one line of JSON on standard output, ``{"address", "dashboard"}`` or
 ``{"error"}``; after that it waits for the end of its standard input.
@@ -33,6 +34,8 @@ def main() -> int:
         _tell(answer, {"error": str(exc) or type(exc).__name__})
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if "join" in options:
+        return _hold_member(node, facts, answer)
     path = address_file(Path(options["temp_dir"]) if options["temp_dir"] else None)
     try:
         _replace(path, joinable(facts["address"]))
@@ -41,6 +44,15 @@ def main() -> int:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _remove(path, joinable(facts["address"]))
+        _stop(node)
+
+
+def _hold_member(node: Any, facts: dict[str, Any], answer: Any) -> int:
+    try:
+        _tell(answer, facts)
+        return 0 if _hold(node) else 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _stop(node)
 
 
@@ -62,6 +74,8 @@ def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
+    if "join" in options:
+        return _join(options)
     ensure_token_if_auth_enabled(None, create_token_if_missing=True)
     port = options["dashboard_port"]
     parameters = RayParams(
@@ -78,6 +92,27 @@ def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
     url = node.address_info["webui_url"]
     return node, {"address": node.address_info["gcs_address"], "dashboard": f"http://{url}" if url else None}
+
+
+def _join(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    # What `ray start --address … --block` is made of.
+    from ray._private import services
+    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    ensure_token_if_auth_enabled(None, create_token_if_missing=False)
+    head = services.canonicalize_bootstrap_address(options["join"])
+    parameters = RayParams(
+        gcs_address=head,
+        node_ip_address=services.get_node_ip_address(head),
+        num_cpus=options["num_cpus"],
+        object_store_memory=options["object_store_bytes"],
+        labels=options["labels"],
+        include_log_monitor=False,
+    )
+    node = Node(parameters, head=False, shutdown_at_exit=False, spawn_reaper=True)
+    return node, {"address": options["join"], "dashboard": None}
 
 
 def _hold(node: Any) -> bool:

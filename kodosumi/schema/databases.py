@@ -16,7 +16,7 @@ from .. import postgres
 from ..config import Settings
 from ..error import ConfigurationError, StoreUnavailable
 
-REVISIONS: dict[str, tuple[str, ...]] = {"admin": ("0001", "0002"), "execution": ("0001", "0002", "0003")}
+REVISIONS: dict[str, tuple[str, ...]] = {"admin": ("0001", "0002"), "execution": ("0001", "0002", "0003", "0004")}
 """Database -> its revisions, oldest first; this version needs the last one. A test compares with the scripts."""
 
 BUSY_TIMEOUT_S = 60.0

@@ -18,6 +18,7 @@ from ..execution import ExecutionMode
 from ..store import ExecutionStore
 from ..transport import Transport
 from .errors import UnforeseenErrors, install_error_handlers
+from .metering import MeteredRequests, Meters
 from .parts import open_panel
 from .request_id import RequestId, name_run
 from .security import SecurityHeaders
@@ -26,6 +27,7 @@ MODULES = (
     "login",
     "role",
     "health",
+    "metrics",
     "schema",
     "flow",
     "flow_page",
@@ -88,6 +90,8 @@ def create_app(
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestId)
+    app.state.meters = Meters()
+    app.add_middleware(MeteredRequests, meters=app.state.meters)
     for name in MODULES:
         app.include_router(import_module(f".{name}", __package__).router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

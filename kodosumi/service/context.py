@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import httpx
@@ -16,6 +16,7 @@ from ..files.base import FileStore
 from ..identity import IdentitySigner
 from ..store import ExecutionStore
 from ..transport import Transport
+from .metering.meters import Meters
 
 if TYPE_CHECKING:
     from .database import AdminDatabase
@@ -55,6 +56,7 @@ class Panel:
         files: of executions.
         uploads: parts of uploads in progress.
         files_place: of ``files``, once a run had to be told.
+        meters: what this panel counts and measures.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class Panel:
     files: FileStore
     uploads: FileStore
     files_place: FilesPlace | None = None
+    meters: Meters = field(default_factory=Meters)
 
     @property
     def on_ray(self) -> bool:

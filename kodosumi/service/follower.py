@@ -33,6 +33,8 @@ class Viewer:
         signal: set when there may be something to do.
         idle: nothing was sent since the last beat. beat: an ``alive`` comment is due.
         page: events to ask the store for, so that a page stays small whatever the payloads.
+        live_after: the last ``seq`` there was when it came; what lies behind is new to it and to everybody.
+        oldest_at: timestamp of the first event of its last chunk, None when that isn't a new one.
     """
 
     after: int
@@ -42,6 +44,8 @@ class Viewer:
     idle: bool = True
     beat: bool = False
     page: int = 64
+    live_after: int = 0
+    oldest_at: float | None = None
 
     def wants(self, frame: Frame) -> bool:
         """Whether its stream has this kind."""
@@ -114,6 +118,7 @@ class Follower:
                 await viewer.signal.wait()
         if viewer.after > self.seq:
             viewer.after = 0
+        viewer.live_after = self.seq
 
     async def next_chunk(self, viewer: Viewer) -> bytes | None:
         """What the viewer gets next; empty when its kinds have nothing there; None when it has all there is.
@@ -129,6 +134,8 @@ class Follower:
             frames, last = await self._from_store(viewer)
         chunk = b"".join(await encode(frames, viewer.converted, self.fid))
         viewer.after = max(viewer.after, last)
+        first = frames[0].event if frames else None
+        viewer.oldest_at = first.timestamp if first is not None and first.seq > viewer.live_after else None
         return chunk
 
     def _from_ring(self, viewer: Viewer) -> tuple[list[Frame], int]:

@@ -110,7 +110,11 @@ class Health:
         assert isinstance(mode, TemporalMode)
         workers = await mode.workers()
         if not workers:
-            return {"state": "down", "detail": "no worker looks after runs; start one with `koco temporal-worker`"}
+            return {
+                "state": "down",
+                "detail": "no worker looks after runs; start one with `koco temporal-worker`",
+                "workers": 0,
+            }
         return {"state": "ok", "detail": f"reachable, workers: {workers}", "workers": workers}
 
     async def _ray(self) -> Finding:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 3.0
 """Seconds between two ``alive`` comments of an idle stream, and between two sweeps while the feed is down."""
 
+SAMPLE_S = 0.02
+"""Shortest time between two measured events: a thousand viewers cost no more than one."""
+
 _SAFETY_BEATS = 10
 _FIRST_RETRY_S = 0.1
 
@@ -41,12 +45,21 @@ class Hub:
         store: where events are read from.
         transport: whose commit feed wakes the followers.
         heartbeat_s: seconds between two ``alive`` comments.
+        sent: is told how old an event was when a viewer's stream had sent it on, in seconds; see ``SAMPLE_S``.
     """
 
-    def __init__(self, store: ExecutionStore, transport: Transport, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self,
+        store: ExecutionStore,
+        transport: Transport,
+        heartbeat_s: float = HEARTBEAT_S,
+        sent: Callable[[float], None] | None = None,
+    ) -> None:
         self._store = store
         self._transport = transport
         self._heartbeat_s = heartbeat_s
+        self._sent = sent
+        self._sample_at = 0.0
         self._followers: dict[str, Follower] = {}
         self._listeners: dict[str, set[asyncio.Event]] = {}
         self._feed: CommitFeed | None = None
@@ -107,6 +120,7 @@ class Hub:
                     if chunk:
                         viewer.idle = False
                         yield chunk
+                        self._measure(viewer)
                     continue
                 if follower.ended:
                     yield END
@@ -121,6 +135,15 @@ class Hub:
             logger.warning("a stream of execution %s ends early: %s", fid, exc)
         finally:
             await self._leave(follower, viewer)
+
+    def _measure(self, viewer: Viewer) -> None:
+        if viewer.oldest_at is None or self._sent is None:
+            return
+        now = time.monotonic()
+        if now >= self._sample_at:
+            self._sample_at = now + SAMPLE_S
+            # Clocks of machines differ a little: nothing is younger than now.
+            self._sent(max(0.0, time.time() - viewer.oldest_at))
 
     async def execution(
         self, fid: str, wait_s: float, until: Callable[[Execution], bool] = lambda _: True

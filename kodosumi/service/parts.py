@@ -32,6 +32,7 @@ from .health import Health
 from .hub import Hub
 from .jwt import SessionTokens
 from .login_guard import LoginGuard
+from .metering import Meters, PartFigures
 from .secrets import require_safe_password, secret_key
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ async def open_panel(
         files, uploads = connect_files(settings), connect_uploads(settings)
         stack.push_async_callback(files.close)
         stack.push_async_callback(uploads.close)
-        hub = Hub(store, transport)
+        meters: Meters = app.state.meters
+        hub = Hub(store, transport, sent=meters.sent_on)
         panel = Panel(
             settings=settings,
             store=store,
@@ -87,10 +89,13 @@ async def open_panel(
             templates=_templates(),
             files=files,
             uploads=uploads,
+            meters=meters,
         )
         app.state.panel = panel
         app.state.health = Health(panel)
         stack.push_async_callback(app.state.health.close)
+        app.state.figures = PartFigures(panel, app.state.health)
+        stack.push_async_callback(app.state.figures.close)
         await hub.start()
         stack.push_async_callback(hub.close)
         app.state.closing = stack.enter_context(announce_closing(hub.end_streams))

@@ -13,7 +13,7 @@ from ..log import REQUEST_ID_HEADER, about, set_fid, usable_request_id
 
 
 class RequestId:
-    """Middleware that names each request, the outermost one: whatever is logged inside bears the name."""
+    """Middleware that names each request: whatever is logged inside bears the name."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

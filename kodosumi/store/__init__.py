@@ -6,7 +6,7 @@ from importlib import import_module
 
 from ..config import Settings
 from ..error import ConfigurationError
-from .base import Appended, Execution, ExecutionChange, ExecutionStore, Notice, NoticeKind, RemoveFiles
+from .base import Appended, Execution, ExecutionChange, ExecutionStore, Notice, NoticeKind, RemoveFiles, Tally
 
 STORES = {
     "sqlite": "kodosumi.store.sqlite:SqliteExecutionStore",
@@ -24,6 +24,7 @@ __all__ = [
     "Notice",
     "NoticeKind",
     "RemoveFiles",
+    "Tally",
     "connect_store",
 ]
 

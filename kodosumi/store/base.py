@@ -6,7 +6,7 @@ A store knows nothing of transports but their :class:`~kodosumi.events.Position`
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -71,6 +71,18 @@ class Appended(NamedTuple):
     stored: int
     refused: int
     state: ExecutionState
+
+
+class Tally(NamedTuple):
+    """How many executions there are, for figures.
+
+    Attributes:
+        living: those without a terminal state, archived ones included, by :attr:`Execution.shown_state`; no zeros.
+        ended: how many ever reached each terminal state in this store; a purge takes none away. No zeros.
+    """
+
+    living: Mapping[ExecutionState, int]
+    ended: Mapping[ExecutionState, int]
 
 
 class ExecutionChange(NamedTuple):
@@ -217,6 +229,10 @@ class ExecutionStore(Protocol):
 
     async def count(self, *, username: str | None = None) -> int:
         """How many executions aren't archived; costs the same for ten or a million."""
+        ...
+
+    async def tally(self) -> Tally:
+        """How many executions live, by state, and how many have ended; costs what the living ones cost, no more."""
         ...
 
     async def changes(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..config import Settings
 from ..error import ExecutionNotFound, StoreError
-from ..events import Batch, EventKind, Position, StoredEvent
-from .base import Appended, Execution, ExecutionChange, Notice, NoticeKind, RemoveFiles
+from ..events import Batch, EventKind, ExecutionState, Position, StoredEvent
+from .base import Appended, Execution, ExecutionChange, Notice, NoticeKind, RemoveFiles, Tally
 from .summary import advance, clean, final_excerpt, noticed, search_text, unseen
 
 _SMALLEST_STEP_S = 1e-6
@@ -61,6 +62,7 @@ class MemoryExecutionStore:
         self._notes = notices
         self._waiting: dict[tuple[str, int], _Waiting] = {}
         self._launches: dict[str, _Launch] = {}
+        self._ended: Counter[ExecutionState] = Counter()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MemoryExecutionStore:
@@ -80,6 +82,8 @@ class MemoryExecutionStore:
             record.position = fresh[-1].position
             self._records[fid] = record
             self._touch(record)
+            if record.execution.state.terminal and not before.state.terminal:
+                self._ended[record.execution.state] += 1
         stored = record.execution.seq - before.seq
         return Appended(record.execution.seq, stored, len(events) - stored, record.execution.state)
 
@@ -136,6 +140,9 @@ class MemoryExecutionStore:
 
     async def count(self, *, username: str | None = None) -> int:
         return sum(not record.execution.archived for record in self._of(username))
+
+    async def tally(self) -> Tally:
+        return Tally(Counter(execution.shown_state for execution in await self.live()), dict(self._ended))
 
     async def changes(
         self, since: float, *, username: str | None = None, query: str = "", limit: int = 100

@@ -104,6 +104,15 @@ execution_launches = Table(
     Index("ix_execution_launches_kept", "kept_at"),
 )
 
+execution_ended = Table(
+    "execution_ended",
+    metadata,
+    # Written beside each other and added up, as the tally is. What is removed later stays counted.
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("state", Text, nullable=False, comment="finished or error"),
+    Column("runs", BigInteger, nullable=False, comment="how many executions more have ended so"),
+)
+
 execution_tally = Table(
     "execution_tally",
     metadata,

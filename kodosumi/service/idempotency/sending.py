@@ -27,6 +27,7 @@ from ..auth import User
 from ..context import Panel
 from ..errors import ApiError
 from ..forwarding import LAUNCHING_METHODS, Destination, NotSent, send_on
+from ..metering.requests import BEGAN
 from .answers import given_again, launched_by, launched_nothing, only_id, taken
 from .body import Content, Noting, fingerprint_of, held_back
 from .keys import HOLD_S, Claim, Keys
@@ -55,7 +56,7 @@ async def send_once(
     """
     key = _key_of(request) if method in LAUNCHING_METHODS else None
     if key is None:
-        return await send_on(panel, user, to, request, method, headers, content)
+        return _measured(panel, request, method, await send_on(panel, user, to, request, method, headers, content))
     # What the app says must be readable for whoever asks again.
     fields = [(name, value) for name, value in headers if name.lower() != "accept-encoding"]
     fields.append(("accept-encoding", "identity"))
@@ -131,7 +132,8 @@ class _Launch:
 
     async def _send(self, content: Content, fid: str) -> httpx.Response:
         to, request = self.to, self.request
-        return await send_on(self.panel, self.user, to, request, self.method, self.headers, content, fid=fid)
+        response = await send_on(self.panel, self.user, to, request, self.method, self.headers, content, fid=fid)
+        return _measured(self.panel, request, self.method, response)
 
     async def _note(self, fingerprint: str) -> None:
         if not await self.keys.note(fingerprint):
@@ -184,6 +186,14 @@ async def _holding(keys: Keys) -> AsyncGenerator[None]:
         yield
     finally:
         holding.cancel()
+
+
+def _measured(panel: Panel, request: Request, method: str, response: httpx.Response) -> httpx.Response:
+    """The answer; when it launched a run, after the time from the request's arrival was noted."""
+    began = request.scope.get(BEGAN)
+    if began is not None and method in LAUNCHING_METHODS and launched_by(response) is not None:
+        panel.meters.launched(time.perf_counter() - began)
+    return response
 
 
 def _key_of(request: Request) -> str | None:

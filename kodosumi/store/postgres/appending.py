@@ -6,6 +6,7 @@ and a process that knows the execution already needs one round trip.
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 from collections import OrderedDict
@@ -101,10 +102,15 @@ class Appender:
         if random.randrange(COMPACT_EVERY):
             return
         try:
-            await self._pool.run(lambda connection: connection.execute(statements.COMPACT))
+            for statement in (statements.COMPACT, statements.COMPACT_ENDED):
+                await self._pool.run(functools.partial(_executed, statement))
         except StoreError as exc:
             # the append is done; adding up can wait for the next one
             logger.warning("counts of executions are not added up now: %s", exc)
+
+
+async def _executed(statement: str, connection: Connection) -> None:
+    await connection.execute(statement)
 
 
 async def _write(connection: Connection, planned: Step, notes: bool) -> bool:
@@ -118,6 +124,7 @@ async def _write(connection: Connection, planned: Step, notes: bool) -> bool:
         details=planned.details_changed,
         events=inline,
         notices=bool(notices),
+        ended=None if before.execution.state.terminal or not after.execution.state.terminal else after.execution.state,
     )
     first = before.execution.seq + 1
     owner = after.execution.username

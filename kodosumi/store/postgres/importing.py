@@ -30,7 +30,9 @@ INSERT = f"""
             $7::float8[], $8::float8[], $9::text[], $10::int8[], $11::int8[])
             AS given (fid, username, archived, {", ".join(statements.PROGRESS)})),
         counted AS (INSERT INTO execution_tally (username, listed)
-            SELECT username, count(*) FROM given WHERE NOT archived GROUP BY username)
+            SELECT username, count(*) FROM given WHERE NOT archived GROUP BY username),
+        summed AS (INSERT INTO execution_ended (state, runs)
+            SELECT state, count(*) FROM given WHERE finished_at IS NOT NULL GROUP BY state)
     INSERT INTO executions (fid, username, archived, version, modified_at, {", ".join(statements.PROGRESS)})
     SELECT fid, username, archived, 1, extract(epoch FROM clock_timestamp()), {", ".join(statements.PROGRESS)}
     FROM given"""  # noqa: S608 (names of columns)

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ...events import ExecutionState
+
 PROGRESS = ("seq", "state", "started_at", "finished_at", "changed_at", "locks", "epoch", '"offset"')
 DETAILS = ("meta", "inputs", "error", "final", "search")
 EVENT_COLUMNS = ("seq", "timestamp", "kind", "message", "fid", "username")
@@ -35,7 +37,9 @@ class Query(NamedTuple):
 
 
 @functools.cache
-def write(*, new: bool, listed: bool, details: bool, events: bool, notices: bool = False) -> str:
+def write(
+    *, new: bool, listed: bool, details: bool, events: bool, notices: bool = False, ended: ExecutionState | None = None
+) -> str:
     """One append; gives how many executions were written: 0 when another process was first.
 
     Parameters: ``fid``; the owner when it is new, else the version it must have; ``PROGRESS``; then ``DETAILS``, the
@@ -44,6 +48,7 @@ def write(*, new: bool, listed: bool, details: bool, events: bool, notices: bool
     Args:
         new: the execution has no row yet. listed: it is in the lists from now on.
         details: write the large row. events: store events given as arrays. notices: note some of the events.
+        ended: the terminal state that it reaches with this, None when it reaches none.
     """
     progress = _marks(3, PROGRESS)
     first = 3 + len(PROGRESS)
@@ -65,6 +70,8 @@ def write(*, new: bool, listed: bool, details: bool, events: bool, notices: bool
         )
     if listed:
         parts.append("counted AS (INSERT INTO execution_tally (username, listed) SELECT username, 1 FROM moved)")
+    if ended is not None:
+        parts.append(f"summed AS (INSERT INTO execution_ended (state, runs) SELECT '{ended.value}', 1 FROM moved)")
     return f"WITH {', '.join(parts)} SELECT count(*) FROM moved"
 
 
@@ -106,6 +113,11 @@ COMPACT = """
     INSERT INTO execution_tally (username, listed)
     SELECT username, sum(listed) FROM gone GROUP BY username HAVING sum(listed) <> 0"""
 """Adds up what was counted; whoever counts at the same moment sees all of the old rows or all of the new ones."""
+
+COMPACT_ENDED = """
+    WITH gone AS (DELETE FROM execution_ended WHERE id IN (
+        SELECT id FROM execution_ended ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED) RETURNING state, runs)
+    INSERT INTO execution_ended (state, runs) SELECT state, sum(runs) FROM gone GROUP BY state"""
 
 # removing ----------------------------------------------------------------------------------------------------------
 
@@ -212,6 +224,12 @@ LAST_EVENT = f"""
 COUNT = "SELECT coalesce(sum(listed), 0)::bigint FROM execution_tally"
 
 COUNT_OF_USER = f"{COUNT} WHERE username = $1"
+
+LIVING = """
+    SELECT CASE WHEN locks <> '[]' AND state <> 'paused' THEN 'awaiting' ELSE state END AS shown, count(*)
+    FROM executions WHERE finished_at IS NULL AND NOT purged AND seq > 0 GROUP BY shown"""
+
+ENDED = "SELECT state, sum(runs)::bigint FROM execution_ended GROUP BY state"
 
 LIVE = f"{_SELECT} WHERE e.finished_at IS NULL AND NOT e.purged AND e.seq > 0 ORDER BY e.fid"
 

@@ -12,9 +12,9 @@ from typing import Any
 from ... import postgres
 from ...config import Settings
 from ...error import ConfigurationError, ExecutionNotFound
-from ...events import Batch, EventKind, StoredEvent, storable
+from ...events import Batch, EventKind, ExecutionState, StoredEvent, storable
 from ...postgres import Connection
-from ..base import Appended, Execution, ExecutionChange, Notice, RemoveFiles
+from ..base import Appended, Execution, ExecutionChange, Notice, RemoveFiles, Tally
 from . import launches, removal, statements
 from .appending import Appender
 from .pool import SETTINGS_NAME, Pool
@@ -125,6 +125,11 @@ class PostgresExecutionStore:
         else:
             rows = await self._rows(statements.COUNT_OF_USER, storable(username))
         return int(rows[0][0])
+
+    async def tally(self) -> Tally:
+        living = await self._rows(statements.LIVING)
+        ended = await self._rows(statements.ENDED)
+        return Tally(*({ExecutionState(state): int(count) for state, count in rows} for rows in (living, ended)))
 
     async def changes(
         self, since: float, *, username: str | None = None, query: str = "", limit: int = 100

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...events import ExecutionState
-from ..base import Execution, ExecutionChange, Notice, NoticeKind
+from ..base import Execution, ExecutionChange, Notice, NoticeKind, Tally
 from ..summary import search_text
 from . import schema
 from .connection import connect, transaction, translated
@@ -178,6 +178,11 @@ class Index:
             return 0
         rows = self._rows("SELECT listed FROM tally WHERE username = ?", (username or "",))
         return int(rows[0][0]) if rows else 0
+
+    def tally(self) -> Tally:
+        """How many executions live, by the state they show, and how many have ended."""
+        living = {ExecutionState(state): count for state, count in self._rows(schema.LIVING, ())}
+        return Tally(living, {ExecutionState(state): runs for state, runs in self._rows("SELECT * FROM ended", ())})
 
     def page(
         self, username: str | None, query: str, before: str | None, after: str | None, limit: int

@@ -10,9 +10,10 @@ import contextlib
 import fcntl
 import logging
 import shutil
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...error import StoreError, StoreUnavailable
@@ -112,10 +113,9 @@ class IndexKeeper:
                         connection.execute(statement)
             elif version != schema.VERSION:
                 raise DamagedFile(self._path, f"its version is {version}, not {schema.VERSION}")
-            elif not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notice_due'").fetchone():
-                with transaction(connection):
-                    for statement in schema.NOTICES:
-                        connection.execute(statement)
+            else:
+                for name, statements in (("notice_due", schema.NOTICES), ("execution_ended", schema.ENDED)):
+                    _add(connection, name, statements)
 
     def _mended(self, index: Index) -> Index:
         """The index brought up to the files as far as possible; a new one when it turns out to be damaged."""
@@ -248,6 +248,14 @@ def remove_folder(folder: Path) -> None:
                 raise
         else:
             return
+
+
+def _add(connection: sqlite3.Connection, name: str, statements: Sequence[str]) -> None:
+    """Adds what is younger than the rest of the index's version; ``name`` is there when all of it is."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():
+        with transaction(connection):
+            for statement in statements:
+                connection.execute(statement)
 
 
 def _rename_damaged(path: Path) -> None:

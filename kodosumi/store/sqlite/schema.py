@@ -17,6 +17,19 @@ NOTICES = (
 )
 """Younger than the rest of its version: it's added where it is absent, so that nothing need be made anew."""
 
+ENDED = (
+    # how many ever reached each terminal state; a removal takes none away
+    "CREATE TABLE IF NOT EXISTS ended (state TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TRIGGER IF NOT EXISTS execution_came_ended AFTER INSERT ON execution
+        WHEN NOT new.live AND NOT new.purged BEGIN
+        INSERT INTO ended VALUES (new.state, 1) ON CONFLICT DO UPDATE SET runs = runs + 1; END""",
+    """CREATE TRIGGER IF NOT EXISTS execution_ended AFTER UPDATE OF live ON execution
+        WHEN old.live AND NOT new.live AND NOT new.purged BEGIN
+        INSERT INTO ended VALUES (new.state, 1) ON CONFLICT DO UPDATE SET runs = runs + 1; END""",
+    "INSERT INTO ended SELECT state, count(*) FROM execution WHERE NOT live AND NOT purged GROUP BY state",
+)
+"""Likewise younger; what had ended before is counted once, when it is added."""
+
 SCHEMA = (
     """CREATE TABLE execution (
         id INTEGER PRIMARY KEY, fid TEXT NOT NULL UNIQUE, username TEXT NOT NULL, version INTEGER NOT NULL,
@@ -58,6 +71,7 @@ SCHEMA = (
     "CREATE TABLE folder (username TEXT PRIMARY KEY, mtime_ns INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE probe (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL)",
     *NOTICES,
+    *ENDED,
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -83,6 +97,10 @@ PUT_DETAIL = """
     ON CONFLICT (id) DO UPDATE SET version = :summary_version, ended = :ended, meta = :meta, search = :search,
         error = :error, inputs = :inputs
     WHERE version < :summary_version"""
+
+LIVING = """
+    SELECT CASE WHEN locks <> '[]' AND state <> 'paused' THEN 'awaiting' ELSE state END AS shown, count(*)
+    FROM execution INDEXED BY execution_live WHERE live = 1 AND seq > 0 GROUP BY shown"""
 
 INSERT_NOTICE = "INSERT OR IGNORE INTO notice (fid, seq, kind, due_at) VALUES (?, ?, ?, ?)"
 

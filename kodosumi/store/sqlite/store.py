@@ -17,7 +17,7 @@ from typing import TypeVar
 from ...config import Settings
 from ...error import ExecutionNotFound, StoreError, StoreUnavailable
 from ...events import Batch, EventKind, ExecutionState, StoredEvent, storable
-from ..base import Appended, Execution, ExecutionChange, Notice, RemoveFiles
+from ..base import Appended, Execution, ExecutionChange, Notice, RemoveFiles, Tally
 from .connection import DamagedFile, translated
 from .file import ExecutionFile, Record
 from .index import Index, Owner
@@ -96,6 +96,9 @@ class SqliteExecutionStore:
     async def count(self, *, username: str | None = None) -> int:
         user = _bindable(username)
         return await self._work(self._read, lambda index: index.count(user), 0)
+
+    async def tally(self) -> Tally:
+        return await self._work(self._read, lambda index: index.tally(), Tally({}, {}))
 
     async def changes(
         self, since: float, *, username: str | None = None, query: str = "", limit: int = 100

@@ -175,6 +175,25 @@ async def test_a_database_without_launches_keeps_its_executions_and_launches_fro
     assert postgres_server.execute("SELECT fid, username FROM executions", name) == [("1", "u")]
 
 
+async def test_what_had_ended_before_the_upgrade_is_counted_by_it(
+    settings: Settings, postgres_server: PostgresServer, name: str
+) -> None:
+    execution = schema.database_of(settings, "execution")
+    await schema.upgrade(execution, "0003")
+    for fid in ("1", "2", "3"):
+        postgres_server.execute(INSERT.format(fid=fid, user="u", seq=1), name)
+    postgres_server.execute("UPDATE executions SET state = 'finished', finished_at = 2 WHERE fid <> '3'", name)
+    postgres_server.execute("UPDATE executions SET purged = true WHERE fid = '2'", name)
+
+    await schema.upgrade(execution)
+    store = connect_store(settings)
+    assert await store.tally() == ({"running": 1}, {"finished": 1})
+    failed = [Event(EventKind.STATUS, 1.0, state) for state in ("starting", "error")]
+    await store.append(new_fid(), "u", [Batch(Position(1, 1), failed)])
+    assert await store.tally() == ({"running": 1}, {"finished": 1, "error": 1})
+    await store.close()
+
+
 async def test_eight_processes_that_upgrade_at_once_upgrade_once(
     url: str, tmp_path: Path, postgres_server: PostgresServer, name: str
 ) -> None:

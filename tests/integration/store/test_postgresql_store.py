@@ -12,6 +12,7 @@ from tests.servers.postgres import PostgresServer
 from tests.store_contract import MakeStore, StoreContract
 
 TABLES = (
+    "execution_ended",
     "execution_launches",
     "execution_notices",
     "execution_events",

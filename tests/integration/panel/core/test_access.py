@@ -29,6 +29,7 @@ PUBLIC = {
 """All that answers nobody in particular."""
 
 OPERATORS_ONLY = {
+    ("GET", "/metrics"),
     ("POST", "/role"),
     ("GET", "/role"),
     ("GET", "/role/{name_or_id}"),
