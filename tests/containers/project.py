@@ -75,7 +75,7 @@ class Project:
         try:
             self.compose("up", "--detach", "--wait", "--wait-timeout", str(START_S), "--no-build", *arguments)
         except AssertionError as exc:
-            raise AssertionError(f"{exc}\n{self.logs()}") from exc
+            raise AssertionError(f"{exc}\n{self.logs()}") from None
 
     def down(self, *, volumes: bool = False) -> None:
         """Removes its containers, those of a profile too; and what they kept."""
@@ -165,5 +165,6 @@ def run(command: Sequence[str], timeout_s: float = COMMAND_S) -> str:
         errors="replace",
         timeout=timeout_s,
     )
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
     return done.stdout
