@@ -16,7 +16,7 @@ from tests.containers.project import IMAGE, Project
 from tests.containers.visitor import Visitor
 
 HERE = Path(__file__).parent
-TIMEOUT_S = 1800
+TIMEOUT_S = 3600
 NO_ENGINE = (
     "no container engine with Compose answers ({}): install Docker Engine and its Compose plugin "
     "(https://docs.docker.com/engine/install), start it, and run `make test-containers` again"

@@ -16,9 +16,9 @@ from tests.stack import ROOT
 VERSION = "test"
 """Of the image that `make test-containers` builds: what somebody runs from this checkout stays as it is."""
 IMAGE = f"kodosumi:{VERSION}"
-START_S = 600
+START_S = 1200
 """What the whole stack may take to start on a small machine; it fails earlier when a part ends."""
-COMMAND_S = 900.0
+COMMAND_S = 1500.0
 ASIDE = ("KODO_", "COMPOSE_", "POSTGRES_", "REDIS_", "RAY_", "TEMPORAL_")
 """Begin of variables that Compose would take rather than those of the project's own file."""
 

@@ -13,7 +13,7 @@ from tests.containers.project import Project
 from tests.sse import Message, messages, read_stream
 
 FLOWS = 8
-DEADLINE_S = 300.0
+DEADLINE_S = 600.0
 ENDED = ("finished", "error")
 
 
