@@ -27,16 +27,18 @@ class Project:
     """Containers, volumes and networks of one name.
 
     Args:
-        folder: where its ``.env`` is written. files: Compose's, below the checkout.
+        folder: where its ``.env`` is written. files: Compose's, below the root. root: the checkout.
         settings: further variables of ``.env``.
     """
 
-    def __init__(self, folder: Path, files: Sequence[str] = ("docker-compose.yml",), **settings: str) -> None:
+    def __init__(
+        self, folder: Path, files: Sequence[str] = ("docker-compose.yml",), root: Path = ROOT, **settings: str
+    ) -> None:
         self.name = f"kodotest{uuid.uuid4().hex[:8]}"
         self.port, self.temporal_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env_file = folder / ".env"
-        self._files = files
+        self._files = [root / file for file in files]
         write_env(self.env_file)
         ports = {"KODO_PORT": str(self.port), "TEMPORAL_UI_PORT": str(self.temporal_port)}
         self.set(KODO_VERSION=VERSION, **ports, **settings)
@@ -63,7 +65,7 @@ class Project:
         """
         command = ["docker", "compose", "--ansi=never", "--project-name", self.name, "--env-file", str(self.env_file)]
         for file in self._files:
-            command += ["--file", str(ROOT / file)]
+            command += ["--file", str(file)]
         return run([*command, *arguments], timeout_s)
 
     def up(self, *arguments: str) -> None:

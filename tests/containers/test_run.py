@@ -29,6 +29,12 @@ def test_every_part_is_well(admin: Visitor) -> None:
     assert health["reasons"] == []
 
 
+def test_all_examples_are_registered_without_a_hand(admin: Visitor) -> None:
+    summaries = ["Hello", "Every form element", "Primes", "My service", "Approval", "Documents", "Paid job"]
+
+    assert all(admin.flow(summary) for summary in summaries)
+
+
 def test_hello_runs_and_its_events_are_in_postgresql(admin: Visitor) -> None:
     fid = admin.launch("Hello", name="Ada")
 

@@ -43,10 +43,10 @@ def test_three_spoolers_store_many_runs_once_and_in_order_and_one_is_killed_mean
     three_spoolers: Project, admin: Visitor
 ) -> None:
     asked = [("My service", {"tasks": str(TASKS)})] * SERVICES + [("Hello", {"name": "Ada"})] * GREETINGS
-    flows = admin.flows()
+    urls = {summary: admin.flow(summary) for summary, _ in asked}
 
     with ThreadPoolExecutor(6) as threads:
-        fids = list(threads.map(lambda one: admin.start(flows[one[0]], **one[1]), asked))
+        fids = list(threads.map(lambda one: admin.start(urls[one[0]], **one[1]), asked))
     wait_for(lambda: admin.stored(fids[0]), lambda rows: any(row.kind == "debug" for row in rows), DEADLINE_S)
     killed = three_spoolers.crash("spooler", 2)
 
