@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from .finding import address_file, joinable
 
 CHECK_EVERY_S = 1.0
 KILL_AFTER_S = 3.0
+RAYLET_TIMEOUT_S = 90.0
+LOOK_EVERY_S = 0.2
 
 
 def main() -> int:
@@ -57,7 +60,8 @@ def _hold_member(node: Any, facts: dict[str, Any], answer: Any) -> int:
 
 
 def _start_patiently(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Like :func:`_start`, with a second try: Ray gives its parts 30 s, which a busy machine may not have."""
+    """Like :func:`_start`, with a second try where a part of Ray wasn't up in the time that Ray gives it."""
+    _wait_for_raylet()
     try:
         return _start(options)
     except Exception as exc:
@@ -65,6 +69,26 @@ def _start_patiently(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             raise
         _end(_family())
         return _start(options)
+
+
+def _wait_for_raylet() -> None:
+    """Has Ray wait for its own raylet for longer than the 30 s it gives it, which a busy machine may not have."""
+    from ray._private import services
+
+    at_once = services.get_node
+
+    def patiently(*args: Any, **keywords: Any) -> Any:
+        until = time.monotonic() + RAYLET_TIMEOUT_S
+        while True:
+            try:
+                return at_once(*args, **keywords)
+            except RuntimeError:
+                # Not known to the head yet.
+                if time.monotonic() > until:
+                    raise
+            time.sleep(LOOK_EVERY_S)
+
+    services.get_node = patiently
 
 
 def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
