@@ -5,7 +5,7 @@ EXAMPLES := hello forms prime my_service approval documents durable
 .PHONY: help setup dev start test test-unit test-containers rounds check browser servers bench docs lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup:  ## the environment with the package
 	@scripts/setup
