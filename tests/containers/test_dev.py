@@ -26,9 +26,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / file, copy)
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    # Users' checkouts can be read by others, which the user in the container is; pytest's folders cannot.
-    for folder in (copy, *copy.parents[:2]):
-        folder.chmod(0o755)
     return copy
 
 
