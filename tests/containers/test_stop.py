@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from tests.acceptance.faults.plant import wait_for
 from tests.acceptance.people import answer, new_role, open_locks, uploaded
 from tests.containers.project import Project, service_of
-from tests.containers.visitor import Visitor
+from tests.containers.visitor import DEADLINE_S, Visitor
 from tests.sse import Message
 
 TASKS = 200
@@ -90,6 +91,18 @@ def test_runs_users_and_files_are_there_after_down_and_up(project: Project, admi
     with httpx.Client(base_url=project.url, cookies=cookies, timeout=60) as ada:
         assert ada.get("/role/me").raise_for_status().json()["name"] == "ada"
     assert Visitor(project, "ada", "a good password").result(again.launch("Hello", name="Ada")) is not None
+
+
+def test_a_ray_that_crashes_ends_its_runs_and_serves_new_ones_when_it_is_back(project: Project, admin: Visitor) -> None:
+    waiting = admin.launch("Approval", purpose="A stool", amount=120, patience=3600)
+    read = admin.read_until(waiting, "lock")
+
+    project.crash("ray")
+
+    assert admin.ended(waiting) == "error"
+    assert admin.story(waiting)[: len(read)] == read
+    fid = wait_for(lambda: admin.launch("Hello", name="Ada"), bool, DEADLINE_S)
+    assert admin.result(fid) == "greeted Ada"
 
 
 def test_all_that_is_stopped_by_one_kill_comes_back_whole(project: Project, admin: Visitor) -> None:
