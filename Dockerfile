@@ -6,6 +6,8 @@
 # What is installed is what requirements.lock says, by hash; `make lock` renews it.
 
 FROM python:3.13-slim AS packages
+# Where packages come from, for whoever has an index of their own: --build-arg PIP_INDEX_URL.
+ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 COPY requirements.lock ./
