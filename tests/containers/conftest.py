@@ -48,7 +48,7 @@ def engine() -> None:
 
 
 def _failure(command: list[str]) -> str | None:
-    """The last line of what a command that fails says."""
+    """The first line of what a command says that fails; None of one that doesn't."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import httpx
@@ -75,7 +76,7 @@ def test_runs_users_and_files_are_there_after_down_and_up(project: Project, admi
     fid = admin.launch("Documents", documents=uploaded(admin.client, {"a.txt": b"a b"}, "documents"), text="")
     assert admin.result(fid)["a.txt"]["words"] == 2
     before = admin.story(fid)
-    with new_role(admin.client, "ada") as ada:
+    with closing(new_role(admin.client, "ada")) as ada:
         cookies = dict(ada.cookies)
 
     project.down()
@@ -90,7 +91,8 @@ def test_runs_users_and_files_are_there_after_down_and_up(project: Project, admi
     # She is still logged in, too.
     with httpx.Client(base_url=project.url, cookies=cookies, timeout=60) as ada:
         assert ada.get("/role/me").raise_for_status().json()["name"] == "ada"
-    assert Visitor(project, "ada", "a good password").result(again.launch("Hello", name="Ada")) is not None
+    her = Visitor(project, "ada", "a good password")
+    assert her.result(her.launch("Hello", name="Ada")) == "greeted Ada"
 
 
 def test_a_ray_that_crashes_ends_its_runs_and_serves_new_ones_when_it_is_back(project: Project, admin: Visitor) -> None:
