@@ -2,10 +2,10 @@
 BIN := .venv/bin
 EXAMPLES := hello forms prime my_service approval documents durable
 
-.PHONY: help setup dev start test test-unit rounds check browser servers bench docs clean
+.PHONY: help setup dev start test test-unit test-containers rounds check browser servers bench docs lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup:  ## the environment with the package
 	@scripts/setup
@@ -28,6 +28,9 @@ test: dev browser servers  ## every test
 test-unit: dev  ## tests without services
 	@$(BIN)/python -m pytest tests/unit
 
+test-containers: dev  ## build the image and test the Compose stack
+	@scripts/test-containers
+
 ROUNDS ?= 50
 rounds: dev servers  ## kill a part of a durable run's world, ROUNDS=50 times
 	@ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -q -s tests/acceptance/faults/test_temporal_rounds.py
@@ -44,6 +47,9 @@ docs: dev  ## write the generated references
 
 bench: dev  ## measure a running stack and print the table of benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
+
+lock:  ## renew what the container image is made of; UPGRADE=1 takes the newest versions
+	@scripts/lock $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove caches and the environment (not data)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log dist build

@@ -68,6 +68,20 @@ def serve() -> None:
     run(load_settings())
 
 
+@app.command(name="apps")
+def serve_apps(
+    names: Annotated[list[str], typer.Argument(metavar="MODULE:NAME", help="Ray Serve applications to run.")],
+    app_dir: Annotated[
+        Path | None,
+        typer.Option("--app-dir", help="Folder the apps are imported from; the current one by default."),
+    ] = None,
+) -> None:
+    """Run apps on Ray Serve of the cluster that runs already, each at /PACKAGE. Ctrl-C removes them from there."""
+    from .start.apps import run_apps
+
+    run_apps(load_settings(), names, app_dir)
+
+
 @app.command()
 @takes_settings(SPOOL_OPTIONS)
 def spool(

@@ -112,7 +112,10 @@ class Settings(BaseSettings):
         None, description="Address of the Ray cluster; unset: the one on this machine, else `koco start` makes one."
     )
     ray_dashboard: str = Field("http://localhost:8265", description="Ray's dashboard.")
-    serve_port: int = Field(8000, ge=1, le=65535, description="Port of Ray Serve for the apps of `koco start --app`.")
+    serve_host: str = Field("127.0.0.1", description="Where Ray Serve listens for `koco apps` and `koco start --app`.")
+    serve_port: int = Field(
+        8000, ge=1, le=65535, description="Port of Ray Serve for `koco apps` and `koco start --app`."
+    )
     runner_warm: int = Field(1, ge=0, description="Idle runner processes kept ready per app and runtime environment.")
     runner_max_runs: int = Field(
         50, ge=1, description="Runs one process serves before it is replaced; 1: always fresh."
@@ -124,6 +127,9 @@ class Settings(BaseSettings):
 
     # the panel
     app_server: str = Field("http://localhost:3370", description="Where the panel listens.")
+    internal_url: str | None = Field(
+        None, description="Where apps and runs reach the panel; unset: where whoever launches reaches it."
+    )
     app_workers: int = Field(1, ge=1, description="Panel processes.")
     app_reload: bool = Field(False, description="Restart the panel when its code changes.")
     secret_key: str | None = Field(

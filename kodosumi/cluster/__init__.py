@@ -7,10 +7,12 @@ from .connection import NAMESPACE, Node, attach, attached, survey
 from .facts import publish, published, published_keys
 from .finding import runs_here
 from .head import Head, start_head
+from .member import ON_WORKING_NODES
 from .watch import membership
 
 __all__ = [
     "NAMESPACE",
+    "ON_WORKING_NODES",
     "Head",
     "Node",
     "attach",

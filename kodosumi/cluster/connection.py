@@ -17,6 +17,7 @@ from ..error import ClusterError
 from . import watch
 from .finding import answers, runs_here
 from .head import Head, start_head
+from .member import provide_node
 from .watch import membership
 
 NAMESPACE = "kodosumi"
@@ -190,10 +191,13 @@ def _join(address: str) -> None:
     # A call on a cluster that was left must fail, not start a Ray of its own.
     auto_init_hook.enable_auto_connect = False
     try:
+        provide_node(address)
         with _outliving_the_head():
             ray.init(address=address, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
     except SystemExit as exc:
         raise ClusterError(f"The Ray cluster at {address} does not answer.") from exc
+    except ClusterError:
+        raise
     except Exception as exc:
         raise ClusterError(f"The Ray cluster at {address} cannot be joined: {exc}") from exc
     finally:

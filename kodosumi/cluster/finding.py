@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..config import Settings, is_loopback
 
@@ -37,6 +38,27 @@ def joinable(address: str) -> str:
     """The same address, in a form under which ``ray.init`` reaches a loopback cluster too."""
     host, port = split(address)
     return f"{LOOPBACK}:{port}" if port and is_loopback(host) else address
+
+
+def is_own_address(host: str) -> bool:
+    """Whether a host name or address is this machine's; False when it can't be resolved."""
+    if host.removeprefix("::ffff:") == "127.0.0.1" or is_loopback(host):
+        return True
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(_can_bind(family, address) for family, _, _, _, address in found)
+
+
+def _can_bind(family: int, address: Any) -> bool:
+    # Only a machine's own addresses can be bound to.
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
 
 
 def answers(address: str) -> bool:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -28,13 +28,19 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 20.0
+MEMBER_STORE_BYTES = 80 * 1024 * 1024
+"""Shared memory for objects on a node that runs nothing; about the least that Ray takes."""
+
 KEEPER_ENVIRONMENT = {
+    # Nobody else is in this cluster, or on this node, so there's nothing to drain; runs are ended by us before.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+HEAD_ENVIRONMENT = {
+    **KEEPER_ENVIRONMENT,
     "RAY_AUTH_MODE": "token",
     # Without "clusters" Ray takes 127.0.0.1 for this machine's address, and all of it listens there only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Nobody else is in this cluster, so there's nothing to drain; running executions are ended by us before.
-    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
 }
 
 
@@ -102,11 +108,24 @@ def start_head(
         running = read_address_file(temp_dir)
         if running and answers(running):
             raise ClusterError(f"Ray runs here already, at {running}.")
-        return _start_keeper(options)
+        return _start_keeper(options, HEAD_ENVIRONMENT)
 
 
-def _start_keeper(options: dict[str, Any]) -> Head:
-    environment = {**os.environ, **KEEPER_ENVIRONMENT}
+def start_member(address: str, labels: Mapping[str, str]) -> Head:
+    """Starts a node of a cluster elsewhere on this machine, which offers no CPUs and ends with this process.
+
+    Args:
+        address: ``host:port`` of the cluster's head. labels: of the node.
+
+    Raises:
+        ClusterError: it didn't start, with the reason.
+    """
+    options = {"join": address, "labels": dict(labels), "num_cpus": 0, "object_store_bytes": MEMBER_STORE_BYTES}
+    return _start_keeper({**options, "dashboard_port": None, "temp_dir": None}, KEEPER_ENVIRONMENT)
+
+
+def _start_keeper(options: dict[str, Any], variables: Mapping[str, str]) -> Head:
+    environment = {**os.environ, **variables}
     # The keeper makes a cluster; a named one would be joined instead.
     environment.pop("RAY_ADDRESS", None)
     with tempfile.TemporaryFile() as errors:

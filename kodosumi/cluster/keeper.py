@@ -1,4 +1,5 @@
-"""The process that holds a Ray cluster of ours: started by ``head.py``, ends Ray when its owner's pipe closes.
+"""The process that holds a Ray cluster of ours, or a node of another: started by ``head.py``, ends Ray when its owner's
+pipe closes.
 
 Protocol: options as JSON in the argument; one line of JSON on standard output, ``{"address", "dashboard"}`` or
 ``{"error"}``; after that it waits for the end of its standard input.
@@ -11,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from .finding import address_file, joinable
 
 CHECK_EVERY_S = 1.0
 KILL_AFTER_S = 3.0
+RAYLET_TIMEOUT_S = 90.0
+LOOK_EVERY_S = 0.2
 
 
 def main() -> int:
@@ -33,6 +37,8 @@ def main() -> int:
         _tell(answer, {"error": str(exc) or type(exc).__name__})
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if "join" in options:
+        return _hold_member(node, facts, answer)
     path = address_file(Path(options["temp_dir"]) if options["temp_dir"] else None)
     try:
         _replace(path, joinable(facts["address"]))
@@ -44,8 +50,18 @@ def main() -> int:
         _stop(node)
 
 
+def _hold_member(node: Any, facts: dict[str, Any], answer: Any) -> int:
+    try:
+        _tell(answer, facts)
+        return 0 if _hold(node) else 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _stop(node)
+
+
 def _start_patiently(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Like :func:`_start`, with a second try: Ray gives its parts 30 s, which a busy machine may not have."""
+    """Like :func:`_start`, with a second try where a part of Ray wasn't up in the time that Ray gives it."""
+    _wait_for_raylet()
     try:
         return _start(options)
     except Exception as exc:
@@ -55,6 +71,26 @@ def _start_patiently(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return _start(options)
 
 
+def _wait_for_raylet() -> None:
+    """Has Ray wait for its own raylet for longer than the 30 s it gives it, which a busy machine may not have."""
+    from ray._private import services
+
+    at_once = services.get_node
+
+    def patiently(*args: Any, **keywords: Any) -> Any:
+        until = time.monotonic() + RAYLET_TIMEOUT_S
+        while True:
+            try:
+                return at_once(*args, **keywords)
+            except RuntimeError:
+                # Not known to the head yet.
+                if time.monotonic() > until:
+                    raise
+            time.sleep(LOOK_EVERY_S)
+
+    services.get_node = patiently
+
+
 def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     # What `ray start --head --block` and a local `ray.init()` are made of. Neither of them gives all that's wanted:
     # the first waits ten seconds and writes to the terminal, the second runs an autoscaler and a driver for nothing.
@@ -62,6 +98,8 @@ def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
+    if "join" in options:
+        return _join(options)
     ensure_token_if_auth_enabled(None, create_token_if_missing=True)
     port = options["dashboard_port"]
     parameters = RayParams(
@@ -80,6 +118,27 @@ def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
     url = node.address_info["webui_url"]
     return node, {"address": node.address_info["gcs_address"], "dashboard": f"http://{url}" if url else None}
+
+
+def _join(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    # What `ray start --address … --block` is made of.
+    from ray._private import services
+    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    ensure_token_if_auth_enabled(None, create_token_if_missing=False)
+    head = services.canonicalize_bootstrap_address(options["join"])
+    parameters = RayParams(
+        gcs_address=head,
+        node_ip_address=services.get_node_ip_address(head),
+        num_cpus=options["num_cpus"],
+        object_store_memory=options["object_store_bytes"],
+        labels=options["labels"],
+        include_log_monitor=False,
+    )
+    node = Node(parameters, head=False, shutdown_at_exit=False, spawn_reaper=True)
+    return node, {"address": options["join"], "dashboard": None}
 
 
 def _hold(node: Any) -> bool:

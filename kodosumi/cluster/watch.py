@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ..error import ClusterError
 from .finding import PROBE_TIMEOUT_S, split
+from .member import end_node
 
 logger = logging.getLogger(__name__)
 
@@ -194,6 +195,7 @@ def _shutdown() -> None:
     except Exception:
         # Half left is left: the next to join starts afresh, and it is in the log.
         logger.exception("Ray could not be left in order")
+    end_node()
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -281,6 +281,7 @@ def _pool_handle(settings: Settings) -> Any:
         lifetime="detached",
         get_if_exists=True,
         num_cpus=0,
+        label_selector=cluster.ON_WORKING_NODES,
         max_restarts=-1,
         max_concurrency=POOL_CALLS,
     )

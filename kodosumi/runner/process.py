@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
-from ..cluster import NAMESPACE
+from ..cluster import NAMESPACE, ON_WORKING_NODES
 from ..error import ExecutionNotFound, KodosumiError, LaunchUnavailable
 from ..transport import ProducerTicket
 from .lock_types import LockAnswer, LockClaim, OpenLock
@@ -70,6 +70,7 @@ class RunnerProcess:
                 namespace=NAMESPACE,
                 lifetime="detached",
                 num_cpus=0,
+                label_selector=ON_WORKING_NODES,
                 max_restarts=0,
                 max_concurrency=CONTROL_CALLS,
                 runtime_env=_runtime_env(environment) or None,

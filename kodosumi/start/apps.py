@@ -1,4 +1,4 @@
-"""Runs flow apps on Ray Serve for `koco start --app`, and takes them down again."""
+"""Runs flow apps on Ray Serve for `koco apps` and `koco start --app`, and takes them down again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import cluster
-from ..cluster.finding import answers
-from ..config import Settings
+from ..cluster.finding import answers, split
+from ..config import Settings, is_loopback
 from ..error import ClusterError, ConfigurationError
-from ..log import JsonFormatter, setup_last_resort
+from ..log import JsonFormatter, setup_last_resort, setup_logging
 from .lifeline import READY, Lifeline
+
+logger = logging.getLogger(__name__)
 
 CHECK_S = 5.0
 CHECK_ENDED_S = 0.1
@@ -28,11 +31,12 @@ def routes_url(settings: Settings) -> str:
     return f"http://localhost:{settings.serve_port}/-/routes"
 
 
-def route_prefixes(names: Sequence[str]) -> dict[str, str]:
-    """The path of each app on Ray Serve: ``/`` for a single one, else ``/`` and its package's name.
+def route_prefixes(names: Sequence[str], *, one_at_root: bool = True) -> dict[str, str]:
+    """The path of each app on Ray Serve: ``/`` and its package's name.
 
     Args:
         names: as given, ``module:name``.
+        one_at_root: a single one gets ``/``.
 
     Raises:
         ConfigurationError: a name without ``module:`` or two apps of one path.
@@ -43,7 +47,7 @@ def route_prefixes(names: Sequence[str]) -> dict[str, str]:
         if not colon or not module or not attribute:
             raise ConfigurationError(f"--app {name}: say MODULE:NAME, as in my_service.app:fast_app")
         package = module.split(".")[-2] if "." in module else module
-        prefix = "/" if len(set(names)) == 1 else f"/{package}"
+        prefix = "/" if one_at_root and len(set(names)) == 1 else f"/{package}"
         if prefix in prefixes.values():
             raise ConfigurationError(f"--app {name}: another app has the path {prefix}; give its package another name")
         prefixes[name] = prefix
@@ -74,13 +78,32 @@ def load(name: str) -> Any:
     return target
 
 
-def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> None:
+def run_apps(settings: Settings, names: Sequence[str], app_dir: Path | None = None) -> None:
+    """:func:`serve_apps` as a process of its own.
+
+    Args:
+        settings: as loaded. names: applications, ``module:name``.
+        app_dir: folder they are imported from; by default the current one.
+    """
+    if app_dir is not None:
+        os.chdir(app_dir)
+    setup_logging(
+        None, "INFO", settings.app_std_level, settings.uvicorn_level, log_format=settings.log_format, process="apps"
+    )
+    serve_apps(settings, names)
+
+
+def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline | None = None) -> None:
     """Runs the apps until SIGINT or SIGTERM, then removes them, and Ray Serve too when it serves nothing else.
 
     Args:
         settings: as loaded.
-        names: applications, ``module:name``, importable from the current folder.
-        lifeline: to `koco start`, told when all of them answer.
+        names: applications, ``module:name``, importable from the current folder, and on the cluster's nodes.
+        lifeline: to `koco start`, told when all of them answer. None: on their own, beside the apps of others, each
+            under its package's name.
+
+    Raises:
+        ConfigurationError: an app can't be loaded. ClusterError: there is no cluster, or Ray Serve was shut down.
     """
     from ray import serve
 
@@ -94,21 +117,24 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> 
         # After joining: Ray puts handlers of its own in place.
         signal.signal(number, lambda *_: stop.set())
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(http_options={"host": "127.0.0.1", "port": settings.serve_port})
+    serve.start(http_options={"host": settings.serve_host, "port": settings.serve_port})
     if settings.log_format == "json":
         # Ray Serve sets up its own logger when it starts.
         for handler in logging.getLogger("ray.serve").handlers:
             handler.setFormatter(JsonFormatter("apps"))
-    prefixes = route_prefixes(names)
+    prefixes = route_prefixes(names, one_at_root=lifeline is not None)
     running = {name: prefixes[name].strip("/") or name.partition(":")[0].split(".")[0] for name in applications}
     # All at once: each takes seconds until it answers, most of them waiting.
     serve.run_many(
         [serve.RunTarget(application, running[name], prefixes[name]) for name, application in applications.items()]
     )
-    lifeline.say(READY)
+    if lifeline is not None:
+        lifeline.say(READY)
+    address = f"{_http_host(settings)}:{settings.serve_port}"
+    logger.info("serving %s at %s", ", ".join(sorted(prefixes.values())), address)
     while not stop.wait(CHECK_S):
         # Ctrl-C at somebody's `serve run` shuts all of Ray Serve down, our apps included.
-        if not answers(f"127.0.0.1:{settings.serve_port}"):
+        if not answers(address):
             raise ClusterError("Ray Serve was shut down.")
     for application_name in running.values():
         serve.delete(application_name, _blocking=False)
@@ -117,3 +143,10 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline) -> 
             return
         time.sleep(CHECK_ENDED_S)
     serve.shutdown()
+
+
+def _http_host(settings: Settings) -> str:
+    """Where Ray Serve's HTTP is asked for: on the cluster's head when it is to listen for other machines."""
+    if is_loopback(settings.serve_host):
+        return settings.serve_host
+    return split(cluster.runs_here(settings) or "127.0.0.1:0")[0]

@@ -77,6 +77,7 @@ def get_or_make(index: int, bounds: Bounds, namespace: str) -> Any:
             lifetime="detached",
             get_if_exists=True,
             num_cpus=0,
+            label_selector=cluster.ON_WORKING_NODES,
             max_restarts=-1,
             max_concurrency=CALLS_AT_ONCE,
         )
