@@ -15,10 +15,9 @@ COPY requirements.lock ./
 RUN python3 -m venv /opt/kodosumi \
  && /opt/kodosumi/bin/pip install --quiet --require-hashes --no-deps --no-compile --only-binary :all: -r requirements.lock \
  # Parts of Ray that a service has no use for: Java and C++ interfaces, and the library for reinforcement learning.
- && cd /opt/kodosumi/lib/python3.13/site-packages/ray \
- && rm -rf jars cpp include rllib core/src/ray/raylet/*.debug \
- # Containers can't write bytecode, and Ray starts processes all the time. Some packages hold what isn't Python 3.
- && { /opt/kodosumi/bin/python -m compileall -qq -j 0 --invalidation-mode unchecked-hash /opt/kodosumi/lib || true; }
+ && (cd /opt/kodosumi/lib/python3.13/site-packages/ray && rm -rf jars cpp include rllib core/src/ray/raylet/*.debug) \
+ # Containers can't write bytecode, and Ray starts processes all the time.
+ && /opt/kodosumi/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/kodosumi/lib
 
 FROM packages AS wheel
 COPY requirements-build.lock ./
@@ -28,7 +27,7 @@ COPY migrations migrations
 COPY kodosumi kodosumi
 RUN /opt/build/bin/python -m hatchling build --target wheel \
  && /opt/kodosumi/bin/pip install --quiet --no-deps --no-compile dist/*.whl \
- && /opt/kodosumi/bin/python -m compileall -qq --invalidation-mode unchecked-hash /opt/kodosumi/lib/python3.13/site-packages/kodosumi
+ && /opt/kodosumi/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/kodosumi/lib/python3.13/site-packages/kodosumi
 
 # The stack's own proxy: finds all panels by Docker's DNS. Debian's nginx, as nobody in particular.
 FROM python:3.13-slim AS proxy
