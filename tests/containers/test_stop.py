@@ -108,7 +108,8 @@ def test_a_ray_that_crashes_ends_its_runs_and_serves_new_ones_when_it_is_back(pr
 
     assert admin.ended(waiting) == "error"
     assert admin.story(waiting)[: len(read)] == read
-    fid = wait_for(lambda: admin.launch("Hello", name="Ada"), bool, DEADLINE_S)
+    url = admin.flow("Hello")
+    fid = wait_for(lambda: admin.start(url, name="Ada"), bool, DEADLINE_S)
     assert admin.result(fid) == "greeted Ada"
 
 
