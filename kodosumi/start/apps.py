@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_S = 5.0
 CHECK_ENDED_S = 0.1
+SERVE_TRIES = 3
 
 
 def routes_url(settings: Settings) -> str:
@@ -117,7 +118,7 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline | No
         # After joining: Ray puts handlers of its own in place.
         signal.signal(number, lambda *_: stop.set())
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(http_options={"host": settings.serve_host, "port": settings.serve_port})
+    _start_serve(settings)
     if settings.log_format == "json":
         # Ray Serve sets up its own logger when it starts.
         for handler in logging.getLogger("ray.serve").handlers:
@@ -143,6 +144,21 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline | No
             return
         time.sleep(CHECK_ENDED_S)
     serve.shutdown()
+
+
+def _start_serve(settings: Settings) -> None:
+    """Starts Ray Serve or finds it running; tries again, as two that start it at once get in each other's way."""
+    from ray import serve
+    from ray.exceptions import RayError
+
+    for tries_left in reversed(range(SERVE_TRIES)):
+        try:
+            serve.start(http_options={"host": settings.serve_host, "port": settings.serve_port})
+            return
+        except RayError as exc:
+            if not tries_left:
+                raise ClusterError(f"Ray Serve cannot be started: {exc}") from exc
+            logger.warning("Ray Serve did not start, trying again: %s", type(exc).__name__)
 
 
 def _http_host(settings: Settings) -> str:

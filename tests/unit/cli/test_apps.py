@@ -35,3 +35,7 @@ def test_a_name_that_cannot_be_used_is_refused_by_name(names: list[str]) -> None
 def test_what_cannot_be_loaded_is_explained(name: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         load(name)
+
+
+def test_an_app_beside_those_of_others_leaves_the_root_alone() -> None:
+    assert route_prefixes(["my_agent.app:fast_app"], one_at_root=False) == {"my_agent.app:fast_app": "/my_agent"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kodosumi.cluster.finding import LOOPBACK, address_file, answers, joinable, runs_here, split
+from kodosumi.cluster.finding import LOOPBACK, address_file, answers, is_own_address, joinable, runs_here, split
 from kodosumi.config import Settings
 from tests.doctor import held_port
 
@@ -80,3 +80,13 @@ def test_only_what_listens_answers(port: int) -> None:
     assert answers(f"{LOOPBACK}:{port}")
     assert answers("ray://anywhere:1")
     assert not answers("127.0.0.1:1")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::ffff:127.0.0.1", "localhost", socket.gethostname()])
+def test_a_machine_knows_its_own_names(host: str) -> None:
+    assert is_own_address(host)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_elsewhere_is_nobody_here(host: str) -> None:
+    assert not is_own_address(host)
