@@ -75,11 +75,15 @@ def serve_apps(
         Path | None,
         typer.Option("--app-dir", help="Folder the apps are imported from; the current one by default."),
     ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option("--ready-file", help="File that is there while all apps answer, for probes."),
+    ] = None,
 ) -> None:
     """Run apps on Ray Serve of the cluster that runs already, each at /PACKAGE. Ctrl-C removes them from there."""
     from .start.apps import run_apps
 
-    run_apps(load_settings(), names, app_dir)
+    run_apps(load_settings(), names, app_dir, ready_file)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from ..cluster.finding import answers, split
 from ..config import Settings, is_loopback
 from ..error import ClusterError, ConfigurationError
 from ..log import JsonFormatter, setup_last_resort, setup_logging
-from .lifeline import READY, Lifeline
 
 logger = logging.getLogger(__name__)
 
@@ -79,29 +78,45 @@ def load(name: str) -> Any:
     return target
 
 
-def run_apps(settings: Settings, names: Sequence[str], app_dir: Path | None = None) -> None:
-    """:func:`serve_apps` as a process of its own.
+def run_apps(
+    settings: Settings, names: Sequence[str], app_dir: Path | None = None, ready_file: Path | None = None
+) -> None:
+    """:func:`serve_apps` as a process of its own, beside the apps of others: each under its package's name.
 
     Args:
         settings: as loaded. names: applications, ``module:name``.
         app_dir: folder they are imported from; by default the current one.
+        ready_file: made when all of them answer, removed at the end.
     """
+    ready_file = ready_file.absolute() if ready_file else None
     if app_dir is not None:
         os.chdir(app_dir)
     setup_logging(
         None, "INFO", settings.app_std_level, settings.uvicorn_level, log_format=settings.log_format, process="apps"
     )
-    serve_apps(settings, names)
+    try:
+        serve_apps(settings, names, lambda: _is_ready(settings, ready_file), one_at_root=False)
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
 
 
-def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline | None = None) -> None:
+def _is_ready(settings: Settings, ready_file: Path | None) -> None:
+    logger.info("all apps are served, see http://%s:%d/-/routes", _http_host(settings), settings.serve_port)
+    if ready_file is not None:
+        ready_file.touch()
+
+
+def serve_apps(
+    settings: Settings, names: Sequence[str], on_ready: Callable[[], None], *, one_at_root: bool = True
+) -> None:
     """Runs the apps until SIGINT or SIGTERM, then removes them, and Ray Serve too when it serves nothing else.
 
     Args:
         settings: as loaded.
         names: applications, ``module:name``, importable from the current folder, and on the cluster's nodes.
-        lifeline: to `koco start`, told when all of them answer. None: on their own, beside the apps of others, each
-            under its package's name.
+        on_ready: called when all of them answer.
+        one_at_root: a single one gets the path ``/``, which is for whoever has Ray Serve for himself.
 
     Raises:
         ConfigurationError: an app can't be loaded. ClusterError: there is no cluster, or Ray Serve was shut down.
@@ -123,16 +138,14 @@ def serve_apps(settings: Settings, names: Sequence[str], lifeline: Lifeline | No
         # Ray Serve sets up its own logger when it starts.
         for handler in logging.getLogger("ray.serve").handlers:
             handler.setFormatter(JsonFormatter("apps"))
-    prefixes = route_prefixes(names, one_at_root=lifeline is not None)
+    prefixes = route_prefixes(names, one_at_root=one_at_root)
     running = {name: prefixes[name].strip("/") or name.partition(":")[0].split(".")[0] for name in applications}
     # All at once: each takes seconds until it answers, most of them waiting.
     serve.run_many(
         [serve.RunTarget(application, running[name], prefixes[name]) for name, application in applications.items()]
     )
-    if lifeline is not None:
-        lifeline.say(READY)
+    on_ready()
     address = f"{_http_host(settings)}:{settings.serve_port}"
-    logger.info("serving %s at %s", ", ".join(sorted(prefixes.values())), address)
     while not stop.wait(CHECK_S):
         # Ctrl-C at somebody's `serve run` shuts all of Ray Serve down, our apps included.
         if not answers(address):

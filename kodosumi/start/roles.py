@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             from .apps import serve_apps
 
-            serve_apps(settings, rest, lifeline)
+            serve_apps(settings, rest, lambda: lifeline.say(READY))
     except KeyboardInterrupt:
         return 0
     except KodosumiError as exc:

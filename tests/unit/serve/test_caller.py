@@ -162,6 +162,7 @@ async def test_what_the_panel_grants_a_run_is_known(client_of: Client) -> None:
         "root": "/files",
         "mark": "m",
         "token": headers["x-kodosumi-run"],
+        "panel_url": "",
     }
     assert (await granted(client_of, vouched("GET", "/grant", launches=False)))["launches"] is False
 
