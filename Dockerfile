@@ -6,6 +6,8 @@
 # What is installed is what requirements.lock says, by hash; `make lock` renews it.
 
 FROM python:3.13-slim AS packages
+# Where packages come from, for whoever has an index of their own: --build-arg PIP_INDEX_URL.
+ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 COPY requirements.lock ./
@@ -13,8 +15,9 @@ COPY requirements.lock ./
 RUN python3 -m venv /opt/kodosumi \
  && /opt/kodosumi/bin/pip install --quiet --require-hashes --no-deps --no-compile --only-binary :all: -r requirements.lock \
  # Parts of Ray that a service has no use for: Java and C++ interfaces, and the library for reinforcement learning.
- && cd /opt/kodosumi/lib/python3.13/site-packages/ray \
- && rm -rf jars cpp include rllib core/src/ray/raylet/*.debug
+ && (cd /opt/kodosumi/lib/python3.13/site-packages/ray && rm -rf jars cpp include rllib core/src/ray/raylet/*.debug) \
+ # Containers can't write bytecode, and Ray starts processes all the time.
+ && /opt/kodosumi/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/kodosumi/lib
 
 FROM packages AS wheel
 COPY requirements-build.lock ./
@@ -23,7 +26,8 @@ COPY pyproject.toml README.md LICENSE alembic.ini ./
 COPY migrations migrations
 COPY kodosumi kodosumi
 RUN /opt/build/bin/python -m hatchling build --target wheel \
- && /opt/kodosumi/bin/pip install --quiet --no-deps --no-compile dist/*.whl
+ && /opt/kodosumi/bin/pip install --quiet --no-deps --no-compile dist/*.whl \
+ && /opt/kodosumi/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/kodosumi/lib/python3.13/site-packages/kodosumi
 
 # The stack's own proxy: finds all panels by Docker's DNS. Debian's nginx, as nobody in particular.
 FROM python:3.13-slim AS proxy

@@ -2,10 +2,10 @@
 BIN := .venv/bin
 EXAMPLES := hello forms prime my_service approval documents durable
 
-.PHONY: help setup dev start test test-unit rounds check browser servers bench docs lock clean
+.PHONY: help setup dev start test test-unit test-containers rounds check browser servers bench docs lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup:  ## the environment with the package
 	@scripts/setup
@@ -27,6 +27,9 @@ test: dev browser servers  ## every test
 
 test-unit: dev  ## tests without services
 	@$(BIN)/python -m pytest tests/unit
+
+test-containers: dev  ## build the image and test the Compose stack
+	@scripts/test-containers
 
 ROUNDS ?= 50
 rounds: dev servers  ## kill a part of a durable run's world, ROUNDS=50 times

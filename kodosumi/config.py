@@ -127,6 +127,9 @@ class Settings(BaseSettings):
 
     # the panel
     app_server: str = Field("http://localhost:3370", description="Where the panel listens.")
+    internal_url: str | None = Field(
+        None, description="Where apps and runs reach the panel; unset: where whoever launches reaches it."
+    )
     app_workers: int = Field(1, ge=1, description="Panel processes.")
     app_reload: bool = Field(False, description="Restart the panel when its code changes.")
     secret_key: str | None = Field(

@@ -48,6 +48,7 @@ class RunGrant:
         mark: what marks that folder as the panel's, see ``RunFiles``.
         token: the signed text.
         issued_at: when it was signed, seconds (UTC).
+        panel_url: where the run reaches the panel, "" when that is where it was asked.
     """
 
     fid: str
@@ -57,6 +58,7 @@ class RunGrant:
     mark: str
     token: str
     issued_at: float = field(default=0.0, compare=False)
+    panel_url: str = ""
 
 
 class IdentitySigner:
@@ -92,7 +94,9 @@ class IdentitySigner:
         }
         return self._signed(claims)
 
-    def grant(self, username: str, fid: str, *, launches: bool, root: str = "", mark: str = "") -> str:
+    def grant(
+        self, username: str, fid: str, *, launches: bool, root: str = "", mark: str = "", panel_url: str = ""
+    ) -> str:
         """A run's key to its files, to be sent in :data:`GRANT_HEADER`; see :class:`RunGrant` for the arguments."""
         now = int(time.time())
         claims = {
@@ -104,6 +108,7 @@ class IdentitySigner:
             "launches": launches,
             "root": root,
             "mark": mark,
+            "panel": panel_url,
         }
         return self._signed(claims)
 
@@ -144,6 +149,7 @@ def verified_grant(token: str, public_keys: Mapping[str, bytes]) -> RunGrant | N
         mark=str(claims.get("mark", "")),
         token=token,
         issued_at=float(claims["iat"]),
+        panel_url=str(claims.get("panel", "")),
     )
 
 

@@ -190,9 +190,9 @@ def files_of(grant: RunGrant, panel_url: str) -> RunFiles:
     """How a run reaches its files with what the panel granted.
 
     Args:
-        grant: of the run. panel_url: address of the panel, as the same request names it.
+        grant: of the run. panel_url: address of the panel, as the same request names it; the grant may name another.
     """
-    return RunFiles(panel_url, grant.token, grant.root, grant.mark)
+    return RunFiles(grant.panel_url or panel_url, grant.token, grant.root, grant.mark)
 
 
 def _locks_of(app: Any) -> tuple[str, ...] | None:

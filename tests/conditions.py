@@ -12,7 +12,7 @@ import psutil
 
 Value = TypeVar("Value")
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 PAUSE_S = 0.02
 
 

@@ -23,6 +23,8 @@ pytest.register_assert_rewrite(
     "tests.file_store_contract",
     "tests.mode_contract",
     "tests.acceptance.walks",
+    "tests.containers.project",
+    "tests.containers.visitor",
     "tests.acceptance.faults.durable",
     "tests.unit.runner.files.suite",
 )
@@ -106,7 +108,7 @@ def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{s3_server.create_bucket()}/kodo"
 
 
-TIERS = ("unit", "integration", "acceptance")
+TIERS = ("unit", "integration", "acceptance", "containers")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +48,13 @@ def without_our_variables(patch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.upper().startswith("KODO_"):
             patch.delenv(name)
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody else is given meanwhile."""
+    with socket.socket() as holder:
+        # So that whoever asks for this very port may bind it.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])

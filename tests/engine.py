@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import cloudpickle
 
 from kodosumi.config import Settings
+from kodosumi.error import KodosumiError
 from kodosumi.events import EventKind, StoredEvent, new_fid
 from kodosumi.execution import ExecutionMode
 from kodosumi.execution.direct import DirectMode
@@ -22,6 +24,8 @@ from kodosumi.transport import Transport, connect_transport
 from tests.conditions import until
 
 OWNER = "0d4e9c6e-0000-4000-8000-000000000001"
+RUN_S = 120.0
+"""What a short run may take on a loaded machine, its process's start included."""
 
 
 class Engine:
@@ -76,7 +80,7 @@ class Engine:
         await self.mode.launch(spec)
         return spec.fid
 
-    async def ended(self, fid: str, deadline_s: float = 60.0) -> Execution:
+    async def ended(self, fid: str, deadline_s: float = RUN_S) -> Execution:
         """The execution, once it has its terminal state."""
         return await until(lambda: self.store.execution(fid), lambda execution: execution.state.terminal, deadline_s)
 
@@ -92,5 +96,11 @@ class Engine:
 
     async def first(self, fid: str, kind: EventKind) -> str:
         """The first payload of a kind, as soon as there is one."""
-        payloads = await until(lambda: self.payloads(fid, kind), bool, 60.0)
+        payloads = await until(lambda: self.payloads(fid, kind), bool, RUN_S)
         return payloads[0]
+
+    async def leave_none(self) -> None:
+        """Ends what still runs, as after a failure: it would take the place of other tests' runs."""
+        for execution in await self.store.live():
+            with contextlib.suppress(KodosumiError):
+                await self.mode.cancel(execution.fid, "the test's end")

@@ -15,7 +15,7 @@ from kodosumi.events import EventKind, ExecutionState, new_fid
 from kodosumi.runner.lock_types import LockAnswer
 from kodosumi.runner.spec import Retry, UploadedFile
 from tests.conditions import until
-from tests.engine import OWNER, Engine
+from tests.engine import OWNER, RUN_S, Engine
 
 AGENT = """
 import asyncio
@@ -84,7 +84,7 @@ async def told(engine: Engine, fid: str, kind: EventKind) -> list[dict[str, Any]
 
 async def open_locks(engine: Engine, fid: str, number: int = 1) -> list[str]:
     """The ids of the run's locks, once there are so many."""
-    locks = await until(lambda: told(engine, fid, EventKind.LOCK), lambda locks: len(locks) >= number, 60.0)
+    locks = await until(lambda: told(engine, fid, EventKind.LOCK), lambda locks: len(locks) >= number, RUN_S)
     return [lock["lid"] for lock in locks]
 
 
@@ -190,7 +190,7 @@ class ModeContract:
         await asyncio.wait({gone})
         await engine.mode.settle_lock(fid, lid, held.id, None)
         # Within the test's time, which is less than a lost claim would last.
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(45.0):
             await settle(engine, fid, lid, "ok")
         await engine.ended(fid)
 

@@ -17,8 +17,8 @@ Play = Callable[["Attempt"], Awaitable[AttemptOutcome]]
 
 TRACEBACK = """Traceback (most recent call last):
   File "agent.py", line 7, in run
-    raise Busy("the token is 12345")
-agent.Busy: the token is 12345
+    raise Busy("the token is swordfish")
+agent.Busy: the token is swordfish
 and more of it
 """
 

@@ -22,8 +22,12 @@ KOCO = Path(sys.executable).with_name("koco")
 MARK = "KODOSUMI_TEST_MARK"
 """Variable that every process of one stack inherits, however it was started: so none is overlooked."""
 
-START_TIMEOUT_S = 150.0
-STOP_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 330.0
+STOP_TIMEOUT_S = 150.0
+"""More than its parts are given together before they are killed."""
+
+READY = "Ctrl-C ends all that was started here."
+"""The last line of what it says when it is ready."""
 
 
 class StackProcess:
@@ -80,13 +84,13 @@ class StackProcess:
         return b"".join(self._written).decode(errors="replace")
 
     def until_ready(self) -> StackProcess:
-        """Returns when it says that it is ready.
+        """Returns when it has said all that it says when it is ready.
 
         Raises:
             AssertionError: it ended or took too long; shows what it wrote.
         """
         end = time.monotonic() + START_TIMEOUT_S
-        while "kodosumi is ready" not in self.output:
+        while READY not in self.output:
             if self.process.poll() is not None or time.monotonic() > end:
                 self._reader.join(5)
                 raise AssertionError(f"koco start did not get ready:\n{self.output}")

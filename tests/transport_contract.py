@@ -16,7 +16,7 @@ from kodosumi.transport.ending import put_end
 from tests.conditions import until
 
 OWNER = "0d4e9c6e-0000-4000-8000-000000000001"
-WAIT_S = 10.0
+WAIT_S = 30.0
 MakeTransport = Callable[..., Awaitable[Transport]]
 
 
@@ -47,7 +47,7 @@ def texts(deliveries: Sequence[Delivery], fid: str | None = None) -> list[str]:
 async def take_until(consumer: EventConsumer, count: int, max_events: int = 1000) -> list[Delivery]:
     """Deliveries with at least so many events."""
     taken: list[Delivery] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(texts(taken)) < count:
             taken += await consumer.take(max_events, WAIT_S)
     return taken

@@ -202,7 +202,17 @@ def _join(address: str) -> None:
         raise ClusterError(f"The Ray cluster at {address} cannot be joined: {exc}") from exc
     finally:
         log.setLevel(logging.WARNING)
+    _leave_without_a_pause()
     watch.begin(address, _attaching)
+
+
+def _leave_without_a_pause() -> None:
+    """At the exit of a process Ray first sleeps for half a second, for workers' output, of which we show none."""
+    import ray
+
+    # Once, however often a cluster is joined; called before Ray's own, which then finds nothing to do.
+    atexit.unregister(ray.shutdown)
+    atexit.register(ray.shutdown)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from .finding import answers, joinable, read_address_file
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 20.0
 MEMBER_STORE_BYTES = 80 * 1024 * 1024
 """Shared memory for objects on a node that runs nothing; about the least that Ray takes."""

@@ -107,6 +107,8 @@ def _start(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         include_dashboard=port is not None,
         dashboard_host="127.0.0.1",
         dashboard_port=port,
+        # Any free one: of two Rays on a machine the second would try for three seconds to get Ray's fixed port.
+        dashboard_agent_listen_port=0,
         num_cpus=options["num_cpus"],
         object_store_memory=options["object_store_bytes"],
         temp_dir=options["temp_dir"],

@@ -77,7 +77,8 @@ class LockDesk:
 
     async def _asked(self, fid: str, lid: str, call: Callable[[LockPlace], Awaitable[Answer]]) -> Answer:
         """What the run's place says; asked again where another process takes over under the call."""
-        patient_until = time.monotonic() + CHANGE_TIMEOUT_S
+        # From the first refusal on: before it, a call may have been held for long where it was answered.
+        patient_until: float | None = None
         while True:
             run = self._runs.unended(fid)
             if run is None or run.ending:
@@ -90,6 +91,7 @@ class LockDesk:
             except (ExecutionNotFound, LaunchUnavailable):
                 if not run.repeats:
                     raise
+                patient_until = patient_until or time.monotonic() + CHANGE_TIMEOUT_S
                 if time.monotonic() > patient_until:
                     raise LaunchUnavailable("The run is being started again. Try again.") from None
             except LockNotFound:
@@ -100,6 +102,7 @@ class LockDesk:
             await asyncio.sleep(CHANGE_PAUSE_S)
 
     def _nowhere(self, run: Run, lid: str) -> Exception:
-        if run.durable and run.number != 1:
+        # Before its first attempt it has opened none; in the last moment of one that died it may have.
+        if run.durable and (run.number != 1 or run.outcome.done()):
             return LaunchUnavailable("The run is being started again. Try again.")
         return LockNotFound(run.fid, lid)

@@ -19,7 +19,9 @@ from typing import Any
 from ..error import KodosumiError
 
 LEAVE_S = 0.1
-"""Longest wait for threads that are just about to end."""
+"""Longest wait for threads that are just about to end, or to have done a pool's last work."""
+
+_PAUSE_S = 0.01
 
 _POOL_LOOP = concurrent.futures.thread._worker.__code__
 
@@ -109,9 +111,10 @@ def threads_left(before: Iterable[threading.Thread]) -> list[threading.Thread]:
     known = set(before)
     deadline = time.monotonic() + LEAVE_S
     left = [thread for thread in threading.enumerate() if thread not in known and not _idle_worker(thread)]
-    for thread in left:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return [thread for thread in left if thread.is_alive()]
+    while left and (rest_s := deadline - time.monotonic()) > 0:
+        left[0].join(min(rest_s, _PAUSE_S))
+        left = [thread for thread in left if thread.is_alive() and not _idle_worker(thread)]
+    return left
 
 
 def _idle_worker(thread: threading.Thread) -> bool:

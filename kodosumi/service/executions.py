@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 GRACE_S = 1.0
 """Seconds an execution may take from its acceptance to the store before a reader is told that there is none."""
 
+ENDED_GRACE_S = 10.0
+"""The same for who asks with ``extended=true``: a run that ended at once is known to nobody but a busy spooler."""
+
 _MODE_TIMEOUT_S = 2.0
 _RECENT_S = 60.0
 
@@ -45,7 +48,8 @@ async def visible_execution(panel: Panel, user: User, fid: str, *, extended: boo
         panel: the panel.
         user: who asks.
         fid: which one.
-        extended: wait up to ``KODO_WAIT_FOR_JOB`` seconds for one that is known to be starting, instead of one second.
+        extended: wait up to ``KODO_WAIT_FOR_JOB`` seconds for one that is known to be starting, and ten for one that
+            may have been accepted just now, instead of one second.
 
     Raises:
         ApiError: 404, unknown or not for this user.
@@ -82,7 +86,7 @@ async def _patience(panel: Panel, fid: str, extended: bool) -> float:
         if fid in await _asked(panel.mode.known([fid]), frozenset()):
             return panel.settings.wait_for_job
     # a run that ended at once is known to nobody while its events are on their way; an old id can't be that
-    return GRACE_S if is_recent(fid) else 0.0
+    return ENDED_GRACE_S if is_recent(fid) else 0.0
 
 
 async def _asked(answer: Any, otherwise: Any) -> Any:

@@ -245,7 +245,10 @@ async def _grant(panel: Panel, user: User, lock_of: str | None, fid: str | None)
     place = await _files_place(panel)
     of = lock_of or fid or new_fid()
     set_fid(of)
-    return panel.identity.grant(user.id, of, launches=lock_of is None, root=place.root, mark=place.mark)
+    inner = (panel.settings.internal_url or "").rstrip("/")
+    return panel.identity.grant(
+        user.id, of, launches=lock_of is None, root=place.root, mark=place.mark, panel_url=inner
+    )
 
 
 async def _files_place(panel: Panel) -> FilesPlace:

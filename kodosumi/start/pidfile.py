@@ -12,7 +12,7 @@ from typing import IO
 
 from ..config import Settings
 
-LOOKS, LOOK_S = 10, 0.02
+LOOKS, LOOK_S = 100, 0.02
 
 
 def spooler_pidfile(settings: Settings) -> Path:
@@ -49,7 +49,7 @@ class PidFile:
     def _acquire(file: IO[str]) -> bool:
         # Who only looks holds the lock for a moment; that must not cost us the file.
         for _ in range(LOOKS):
-            if _lock(file):
+            if _lock(file, fcntl.LOCK_EX):
                 return True
             time.sleep(LOOK_S)
         return False
@@ -69,16 +69,17 @@ def living_pid(path: Path) -> int | None:
     """The process that holds the file, or None when nobody does."""
     try:
         with path.open("r+", encoding="ascii") as file:
-            if _lock(file):
+            # Shared: another who only looks is no holder, and what the file still says may be anybody's number by now.
+            if _lock(file, fcntl.LOCK_SH):
                 return None
             return int(file.read().strip() or 0) or None
     except (OSError, ValueError):
         return None
 
 
-def _lock(file: IO[str]) -> bool:
+def _lock(file: IO[str], kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -23,8 +23,8 @@ from .lifeline import CANCEL_RUNS, CANCELLED, READY, Lifeline
 from .pidfile import PidFile, living_pid, spooler_pidfile
 from .runs import cancel_runs
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
 
 
 def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:

@@ -34,6 +34,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+BROWSER_START_MS = 120_000.0
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", ".pytest_cache/screenshots"))
 
 
@@ -82,7 +83,7 @@ async def flows(admin: httpx.Client) -> dict[str, str]:
         items: list[dict[str, str]] = admin.get("/flow", params={"pp": 50}).raise_for_status().json()["items"]
         return items
 
-    items = await until(listed, lambda found: len(found) >= FLOWS, deadline_s=60)
+    items = await until(listed, lambda found: len(found) >= FLOWS, deadline_s=120)
     return {item["summary"]: item["url"] for item in items}
 
 
@@ -97,7 +98,9 @@ async def browser() -> AsyncIterator[Browser]:
 
     async with async_playwright() as playwright:
         try:
-            chromium = await playwright.chromium.launch(executable_path=_browser_path(), args=QUIET)
+            chromium = await playwright.chromium.launch(
+                executable_path=_browser_path(), args=QUIET, timeout=BROWSER_START_MS
+            )
         except Error as exc:
             if os.environ.get("CI") == "true":
                 raise
@@ -122,7 +125,7 @@ OUTCOME = pytest.StashKey[bool]()
 async def page(browser: Browser, stack: StackProcess, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
     """A fresh page at the panel; errors of scripts fail the test, and a failed test leaves a screenshot."""
     context = await browser.new_context(base_url=stack.url)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     opened = await context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
@@ -137,7 +140,7 @@ async def page(browser: Browser, stack: StackProcess, request: pytest.FixtureReq
 def curl(line: str, folder: Path) -> str:
     """What a command line with curl prints, run by a shell in a folder."""
     quiet = line.replace("curl ", "curl -sS --fail-with-body ", 1)
-    done = subprocess.run(quiet, shell=True, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(quiet, shell=True, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

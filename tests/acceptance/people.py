@@ -39,12 +39,14 @@ def new_role(client: httpx.Client, name: str, *, operator: bool = False) -> http
     return other
 
 
-def uploaded(client: httpx.Client, files: Mapping[str, bytes], name: str = "files") -> str:
+def uploaded(
+    client: httpx.Client, files: Mapping[str, bytes], name: str = "files", chunk_bytes: int = CHUNK_BYTES
+) -> str:
     """Uploads files in chunks and gives the text that stands for them in a form's field."""
     batch = client.post("/files/init_batch").raise_for_status().json()["batch_id"]
     items = {}
     for filename, content in files.items():
-        chunks = [content[at : at + CHUNK_BYTES] for at in range(0, len(content), CHUNK_BYTES)] or [b""]
+        chunks = [content[at : at + chunk_bytes] for at in range(0, len(content), chunk_bytes)] or [b""]
         begun = {"filename": filename, "total_chunks": len(chunks), "batch_id": batch}
         upload = client.post("/files/init", json=begun).raise_for_status().json()["upload_id"]
         for number, chunk in enumerate(chunks):

@@ -406,7 +406,7 @@ def test_a_login_never_keeps_a_session_that_was_there_before(stack: StackProcess
 
 def asked(stack: StackProcess, method: str, target: str, **headers: str) -> tuple[int, str, dict[str, str]]:
     """Status, body and headers of a request whose target goes out exactly as written."""
-    connection = http.client.HTTPConnection("localhost", stack.port, timeout=30)
+    connection = http.client.HTTPConnection("localhost", stack.port, timeout=60)
     try:
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in headers.items():
@@ -546,11 +546,11 @@ def answer_to_endless_body(stack: StackProcess, method: str, path: str, headers:
     piece = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
     fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     sent = 0
-    with socket.create_connection(("localhost", stack.port), timeout=30) as connection:
+    with socket.create_connection(("localhost", stack.port), timeout=60) as connection:
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n{fields}\r\n"
         connection.sendall(head.encode())
         while sent < 64 * 1024 * 1024 and not select.select([connection], [], [], 0)[0]:
-            select.select([connection], [connection], [], 30)
+            select.select([connection], [connection], [], 60)
             try:
                 sent += connection.send(piece[sent % len(piece) :])
             except ConnectionError:

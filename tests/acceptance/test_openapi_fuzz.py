@@ -28,7 +28,7 @@ from kodosumi.events import Batch, Event, EventKind, Position, new_fid
 from kodosumi.store import connect_store
 from tests.acceptance.agents.process import app_process, registered
 from tests.conditions import until
-from tests.servers.server import free_port
+from tests.servers.server import free_port, listens
 from tests.stack import KOCO, StackProcess
 
 EXAMPLES = 5
@@ -102,7 +102,7 @@ class Target:
                 case.path_parameters = {**(case.path_parameters or {}), **known}
             try:
                 answer = case.call(
-                    base_url=self.url, headers={"KODOSUMI_API_KEY": key}, timeout=30, allow_redirects=False
+                    base_url=self.url, headers={"KODOSUMI_API_KEY": key}, timeout=90, allow_redirects=False
                 )
             except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError):
                 return  # what no client can send
@@ -142,14 +142,15 @@ async def put_execution(exec_dir: Path) -> str:
 @contextmanager
 def panel_process(stack: StackProcess, folder: Path) -> Iterator[str]:
     """`koco serve` in a folder of its own; gives its address."""
-    url = f"http://localhost:{free_port()}"
+    port = free_port()
+    url = f"http://localhost:{port}"
     own = {"KODO_APP_SERVER": url, "KODO_WAIT_FOR_JOB": "1", "KODO_PROXY_TIMEOUT": "5"}
     with (folder / "panel.log").open("wb") as output:
         process = subprocess.Popen(
             [str(KOCO), "serve"], cwd=folder, env={**stack.environment, **own}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        asyncio.run(until(lambda: httpx.get(f"{url}/health/live").status_code == 200, deadline_s=90))
+        asyncio.run(until(lambda: listens(port) and httpx.get(f"{url}/health/live").is_success, deadline_s=150))
         yield url
     finally:
         process.terminate()
@@ -171,7 +172,7 @@ def target(stack: StackProcess, tmp_path_factory: pytest.TempPathFactory) -> Ite
         target.admin.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_no_operation_of_the_panel_fails_whatever_is_sent(target: Target) -> None:
     document = target.admin.get("/schema/openapi.json").raise_for_status().json()
     with warnings.catch_warnings():

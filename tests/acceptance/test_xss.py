@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,15 +23,19 @@ from kodosumi.forms import Model
 from tests.acceptance.agents.hostile import ALL, elements
 from tests.acceptance.agents.process import app_process, registered
 from tests.acceptance.agents.vectors import HANDLERS, SCRIPTS, VECTORS
-from tests.acceptance.conftest import BROWSERS, QUIET
+from tests.acceptance.conftest import BROWSER_START_MS, BROWSERS, QUIET
 from tests.sse import read_stream
 from tests.stack import StackProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
+# Another one than that of the asynchronous pages: by itself it waits for five seconds.
+expect.set_options(timeout=60_000)
+
+NOTICE_S = 60.0
 PASSWORD = "correct horse"
 EVIL_NAME = "<img src=x onerror=pwned(1)>"
 EVIL_EMAIL = "\"autofocus/onfocus='pwned(1)'><script>pwned(1)</script>@x"
@@ -126,6 +131,14 @@ class Trap:
         assert self.violations == [], where
 
 
+def happened(page: Page, noticed: list[str]) -> bool:
+    """Whether something has been noticed, once it has, or the page had long enough for it."""
+    end = time.monotonic() + NOTICE_S
+    while not noticed and time.monotonic() < end:
+        page.wait_for_timeout(20)
+    return bool(noticed)
+
+
 @pytest.fixture(scope="module")
 def hostile(stack: StackProcess, admin: httpx.Client) -> Iterator[str]:
     """Place of the hostile app under the panel."""
@@ -156,7 +169,7 @@ def chromium(runs: dict[str, tuple[str, int]]) -> Iterator[Browser]:
     path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET, timeout=BROWSER_START_MS)
         except Error as exc:
             if os.environ.get("CI") == "true":
                 raise
@@ -183,11 +196,7 @@ def test_the_trap_notices_what_runs(chromium: Browser, stack: StackProcess, vect
         made.page.route("**/trap", lambda route: route.fulfill(body=f"<body>{vector}", content_type="text/html"))
         made.page.goto("/trap")
         made.page.wait_for_function("() => document.readyState === 'complete'")
-        for _ in range(100):
-            if made.caught:
-                break
-            made.page.wait_for_timeout(20)
-        assert made.caught
+        assert happened(made.page, made.caught)
     finally:
         made.context.close()
 
@@ -201,11 +210,7 @@ def test_the_trap_notices_what_the_policy_had_to_stop(chromium: Browser, stack: 
             "**/trap", lambda route: route.fulfill(body=f"<body>{vector}", content_type="text/html", headers=policy)
         )
         made.page.goto("/trap")
-        for _ in range(100):
-            if made.violations:
-                break
-            made.page.wait_for_timeout(20)
-        assert made.violations
+        assert happened(made.page, made.violations)
     finally:
         made.context.close()
 

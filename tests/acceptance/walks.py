@@ -16,6 +16,8 @@ from tests.sse import read_stream
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
+expect.set_options(timeout=60_000)
+
 PURCHASE = {"purpose": "A printing press", "amount": 5000, "patience": 600}
 
 

@@ -12,6 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
+SHOWN_WITHIN_MS = 60_000.0
+"""What a page may take to show what is expected of it: its own five seconds are few on a loaded machine."""
+
 QUIET = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -24,11 +27,12 @@ QUIET = [
 @pytest.fixture
 async def chromium() -> AsyncIterator[Browser]:
     """Chromium; a test that needs it is skipped without one, and fails where CI=true."""
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None and not os.environ.get("CI"):
         pytest.skip("no Chromium on this machine")
+    expect.set_options(timeout=SHOWN_WITHIN_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser

@@ -158,7 +158,7 @@ class PostgresServer(Server):
             user=USER,
             password=self.password,
             dbname=database,
-            connect_timeout=5,
+            connect_timeout=30,
             autocommit=True,
         )
 
@@ -197,6 +197,8 @@ class PostgresServer(Server):
             "unix_socket_directories": str(self.folder),
             "max_connections": "100",
             "timezone": "UTC",
+            # Only the machine's own end would lose something by it; each removal of a database waits for the disk.
+            "fsync": "off",
             **self._settings,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

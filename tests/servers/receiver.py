@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from tests.servers.server import free_port
+
 
 class Delivery(NamedTuple):
     """One request as it arrived."""
@@ -33,7 +35,7 @@ class Receiver:
     """Runs inside ``with``.
 
     Args:
-        port: 0 for a free one. certificate: with key, in one PEM file; makes it speak TLS.
+        port: where it listens; 0 for a free one. certificate: with key, in one PEM file; makes it speak TLS.
 
     Attributes:
         deliveries: every request so far, in order of arrival, those without a good answer included.
@@ -48,7 +50,8 @@ class Receiver:
         self._resumed = threading.Condition()
         self._certificate = certificate
         self._server: ThreadingHTTPServer | None = None
-        self.port = port
+        # Chosen now and not by the system: while it has stopped, no client may be given its port.
+        self.port = port or free_port()
 
     def __enter__(self) -> Self:
         self.start()
@@ -75,7 +78,6 @@ class Receiver:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:

@@ -12,7 +12,9 @@ from urllib.parse import quote
 import redis
 
 from tests.conditions import PAUSE_S
-from tests.servers.server import START_S, Server, free_port
+from tests.servers.server import LOWEST_OF_CLIENTS, START_S, Server, free_port, is_free
+
+BUS = 10_000
 
 
 def binary() -> str:
@@ -99,7 +101,7 @@ def redis_cluster(count: int) -> Iterator[list[RedisServer]]:
     ports: set[int] = set()
     while len(ports) < count:
         # The nodes talk to each other on this port plus 10,000.
-        if (port := free_port()) < 55_000:
+        if (port := free_port(LOWEST_OF_CLIENTS - BUS)) < 55_000 and is_free(port + BUS):
             ports.add(port)
     with contextlib.ExitStack() as running:
         nodes = [RedisServer(port=port, cluster_enabled="yes", cluster_node_timeout=5000) for port in ports]

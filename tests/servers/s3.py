@@ -7,7 +7,7 @@ import uuid
 
 import httpx
 
-from tests.servers.server import Server
+from tests.servers.server import Server, listens
 
 
 class S3Server(Server):
@@ -32,17 +32,19 @@ class S3Server(Server):
     def create_bucket(self) -> str:
         """The name of a new, empty bucket."""
         name = f"kodosumi-{uuid.uuid4().hex[:12]}"
-        httpx.put(f"{self.url}/{name}", trust_env=False).raise_for_status()
+        httpx.put(f"{self.url}/{name}", trust_env=False, timeout=60).raise_for_status()
         return name
 
     def get(self, path: str) -> str:
         """What the server answers to an S3 request of the test's own, such as ``bucket?uploads``."""
-        return httpx.get(f"{self.url}/{path}", trust_env=False).raise_for_status().text
+        return httpx.get(f"{self.url}/{path}", trust_env=False, timeout=60).raise_for_status().text
 
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
     def _answers(self) -> bool:
+        if not listens(self.port):
+            return False
         try:
             return httpx.get(f"{self.url}/moto-api/", trust_env=False, timeout=2).status_code == 200
         except httpx.HTTPError:

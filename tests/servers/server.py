@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -14,15 +16,58 @@ from typing import ClassVar, Self
 
 from tests.conditions import PAUSE_S
 
-START_S = 60.0
+START_S = 120.0
 """What a server may take to start, or to end."""
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
+LOWEST_PORT, LOWEST_OF_CLIENTS = 20_000, 32_768
+"""Free ports are chosen between them: the system gives clients theirs from the second on, unless it says otherwise."""
+
+_given: set[int] = set()
+
+
+def free_port(below: int = LOWEST_OF_CLIENTS) -> int:
+    """A TCP port that nobody listens on at the moment, each time another one.
+
+    None of those that the system gives to clients: one of them could be another connection's by the time a server
+    binds it, and who keeps trying to reach a server that is away would one day be connected to itself.
+    """
+    end = min(below, _lowest_of_clients())
+    if end - LOWEST_PORT < 1_000:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+    while True:
+        # Not the shared generator: what seeds that, as Hypothesis does, would have us give the same ports again.
+        port = random.SystemRandom().randrange(LOWEST_PORT, end)
+        if port not in _given and is_free(port):
+            _given.add(port)
+            return port
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody has a TCP port at the moment."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def _lowest_of_clients() -> int:
+    with contextlib.suppress(OSError):
+        told = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+        return int(told.split()[0])
+    return LOWEST_OF_CLIENTS
+
+
+def listens(port: int) -> bool:
+    """Whether connections are taken at a port of this machine.
+
+    To be asked before a client of httpx is made anew for each try: that reads all certificates, for 30 ms of a core,
+    which the process that is waited for could use.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Server(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kodosumi import identity
 from kodosumi.identity import IdentitySigner, RunGrant, key_id_of, verified_grant, verified_user
+from kodosumi.launch import files_of
 
 PANEL = IdentitySigner("the panel's secret")
 KEYS = {PANEL.key_id: PANEL.public_key}
@@ -28,7 +30,15 @@ def test_a_key_says_whose_run_it_is_for_and_where_its_files_are() -> None:
     assert PANEL.granted(token) == verified_grant(token, KEYS) == expected
     assert key_id_of(token) == PANEL.key_id
     plain = PANEL.granted(PANEL.grant("bob", FID, launches=False))
-    assert plain is not None and (plain.launches, plain.root, plain.mark) == (False, "", "")
+    assert plain is not None and (plain.launches, plain.root, plain.mark, plain.panel_url) == (False, "", "", "")
+
+
+def test_a_key_says_where_the_panel_is_reached_when_that_is_elsewhere() -> None:
+    grant = PANEL.granted(PANEL.grant("alice", FID, launches=True, panel_url="http://proxy:8080"))
+
+    assert grant is not None
+    assert files_of(grant, "http://localhost:3370").panel_url == "http://proxy:8080"
+    assert files_of(replace(grant, panel_url=""), "http://localhost:3370").panel_url == "http://localhost:3370"
 
 
 def test_panels_of_one_secret_take_each_others_keys() -> None:

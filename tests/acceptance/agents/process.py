@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 
 from tests.conditions import PAUSE_S
-from tests.servers.server import free_port
+from tests.servers.server import free_port, listens
 from tests.stack import StackProcess
 
 FOLDER = Path(__file__).parent
-READY_S = 90.0
+READY_S = 150.0
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
     while time.monotonic() < end:
         assert process.poll() is None, "the app ended"
         try:
-            if httpx.get(f"http://localhost:{port}/openapi.json").status_code == 200:
+            if listens(port) and httpx.get(f"http://localhost:{port}/openapi.json").status_code == 200:
                 return
         except httpx.TransportError:
             pass

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.faults.plant import Plant, numbers, texts
+from tests.acceptance.faults.plant import Plant, numbers, texts, wait_for
 from tests.sse import Message
 
 RUNS = {
@@ -110,7 +110,8 @@ def test_a_paused_run_tells_nothing_and_goes_on(plant: Plant, gate: Path) -> Non
 
     assert plant.steer(fid, "pause") == "paused"
     assert plant.steer(fid, "pause") == "paused"
-    assert plant.status(fid) == "paused"
+    # The answer waits for the store, though not for ever.
+    wait_for(lambda: plant.status(fid), lambda status: status == "paused")
     gate.touch()
     assert plant.steer(fid, "resume") in ("running", "finished")
 

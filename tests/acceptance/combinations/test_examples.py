@@ -10,7 +10,6 @@ import pytest
 
 from tests.acceptance import walks
 from tests.acceptance.faults.plant import Plant
-from tests.acceptance.test_walk_through import log_in
 from tests.stack import EXAMPLES
 
 if TYPE_CHECKING:
@@ -31,12 +30,12 @@ def flows(plant: Plant) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 async def page(browser: Browser, plant: Plant) -> AsyncIterator[Page]:
-    """A page of the plant's panel."""
+    """A page of the plant's panel, logged in as the plant's client is."""
     context = await browser.new_context(base_url=plant.url)
-    context.set_default_timeout(30_000)
-    opened = await context.new_page()
-    await log_in(opened)
-    yield opened
+    context.set_default_timeout(60_000)
+    session = [{"name": each.name, "value": each.value or "", "url": plant.url} for each in plant.client.cookies.jar]
+    await context.add_cookies(session)
+    yield await context.new_page()
     await context.close()
 
 

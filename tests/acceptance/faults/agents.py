@@ -15,6 +15,8 @@ from kodosumi.core import Tracer, response
 PATIENCE_S = 300.0
 STEPS = 1_000
 QUESTION_AT = STEPS // 2
+PLENTY = 20_000
+"""So many numbers are told in haste; what a busy machine then takes its time for must be read to its end, too."""
 
 
 async def count(inputs: dict[str, Any], tracer: Tracer) -> int:
@@ -25,9 +27,14 @@ async def count(inputs: dict[str, Any], tracer: Tracer) -> int:
 
 
 async def burst(inputs: dict[str, Any], tracer: Tracer) -> int:
-    """Tells numbers as fast as it can until the gate is there; returns how many it was."""
+    """Tells numbers as fast as it can, and when it was plenty now and then a hundred, until the gate is there.
+
+    Returns how many it was.
+    """
     number = 0
     while not (number % 100 == 0 and os.path.exists(inputs["gate"])):
+        if number % 100 == 0 and number >= PLENTY:
+            await asyncio.sleep(0.2)
         await tracer.result(number)
         number += 1
     return number
@@ -50,7 +57,7 @@ async def volleys(inputs: dict[str, Any], tracer: Tracer) -> int:
         for _ in range(150):
             await tracer.result(number)
             number += 1
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05 if number < PLENTY else 0.3)
     return number
 
 

@@ -23,7 +23,7 @@ import psycopg
 from kodosumi.cluster import Head
 from kodosumi.postgres import dsn_of
 from tests.conditions import until
-from tests.servers.server import free_port
+from tests.servers.server import free_port, listens
 from tests.sse import Message, messages, read_stream
 from tests.stack import KOCO
 
@@ -108,7 +108,7 @@ class Service:
         """Its exit code, once it has ended; what doesn't end is killed."""
         assert self._process is not None
         try:
-            return self._process.wait(40)
+            return self._process.wait(90)
         finally:
             if self._process.poll() is None:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -129,8 +129,8 @@ class Plant:
         self.folder = folder
         self._database = settings.get("execution_database")
         self.exec_dir = Path(str(settings.get("exec_dir", folder / "data" / "execution")))
-        self.app_port, panel_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{panel_port}"
+        self.app_port, self._panel_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self._panel_port}"
         fields: dict[str, object] = {
             "app_server": self.url,
             "ray_server": ray_server,
@@ -138,6 +138,8 @@ class Plant:
             # Runs of another plant aren't this one's worker's, and an ending worker waits for nobody.
             "temporal_task_queue": f"plant-{self.app_port}",
             "temporal_drain_timeout": 0.5,
+            # Two hundred launches at once take a busy machine longer than its panel waits by default.
+            "proxy_timeout": 100.0,
             **settings,
         }
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("KODO_", "RAY_ADDRESS"))}
@@ -167,6 +169,7 @@ class Plant:
 
     def registered(self, port: int) -> str:
         """The place under the panel of a started app, once the panel knows it."""
+        wait_for(lambda: listens(port))
         source = {"url": f"http://127.0.0.1:{port}/openapi.json"}
         wait_for(lambda: self.client.post("/flow/register", json=source).status_code, lambda code: code == 201)
         return f"/-/127.0.0.1/{port}/-/"
@@ -175,7 +178,7 @@ class Plant:
     def client(self) -> httpx.Client:
         """A client of the first operator, each thread's own."""
         if not hasattr(self._threads, "client"):
-            client = httpx.Client(base_url=self.url, timeout=90)
+            client = httpx.Client(base_url=self.url, timeout=120)
             self._clients.append(client)
             client.post("/api/login", json={"name": "admin", "password": "admin"}).raise_for_status()
             self._threads.client = client
@@ -200,6 +203,7 @@ class Plant:
 
     def until_well(self) -> None:
         """Returns when the panel finds every part well and serves the app."""
+        wait_for(lambda: listens(self._panel_port) and listens(self.app_port))
         wait_for(lambda: self.health().json()["reasons"], lambda reasons: reasons == [])
         wait_for(lambda: self.client.get(self.form).status_code, lambda code: code == 200)
 
@@ -299,6 +303,8 @@ class Plant:
         def payloads() -> list[str]:
             return [row.payload for row in self.rows(fid) if row.kind == kind]
 
+        # Cheap first: a burst is long, and its rows are many.
+        wait_for(lambda: self.reached(fid), lambda seq: seq >= number)
         found: list[str] = wait_for(payloads, lambda told: len(told) >= number)
         return found
 

@@ -51,7 +51,7 @@ def test_promise_4_a_reader_whose_panel_was_killed_goes_on_at_another_without_a_
 
 
 def test_a_run_that_blocks_its_loop_is_ended_by_a_deletion(plant: Plant) -> None:
-    fid = plant.launch("block", seconds=20)
+    fid = plant.launch("block", seconds=120)
     plant.stored(fid, "debug")
 
     with plant.following(fid) as told:

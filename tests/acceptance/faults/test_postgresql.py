@@ -66,8 +66,9 @@ def test_while_the_server_is_away_launches_are_refused_and_all_goes_on_when_it_i
     plant.stored(fid, "result", 20)
 
     server.stop()
-    health = wait_for(plant.health, lambda answer: answer.status_code == 503)
-    assert any("nothing listens there" in reason for reason in health.json()["reasons"]), health.json()
+    # Connections that broke, or a late answer, are told first, which is a 503 too.
+    health = wait_for(plant.health, lambda answer: "nothing listens there" in str(answer.json()["reasons"]))
+    assert health.status_code == 503
     refusal = wait_for(lambda: plant.ask("count", n=1), lambda answer: answer.status_code == 503)
     assert server.password not in refusal.text
     gate.touch()
@@ -135,7 +136,7 @@ def test_what_cannot_be_right_is_one_line_that_names_the_remedy(
     ]
     started = [(ended_at_once(tmp_path, command, database), reason) for command, database, reason in wrong]
     for process, reason in started:
-        _, said = process.communicate(timeout=90)
+        _, said = process.communicate(timeout=150)
 
         assert process.returncode == 2, said
         assert reason in said and len(said.strip().splitlines()) == 1, said

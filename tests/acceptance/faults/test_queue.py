@@ -76,8 +76,8 @@ def test_a_run_that_is_quiet_when_its_queue_dies_comes_through(plant: Plant, hea
 def test_an_end_that_was_not_stored_when_the_queue_died_is_made_up_for(plant: Plant, head: Head, gate: Path) -> None:
     fid = plant.launch("hold", gate=str(gate))
     plant.stored(fid, "debug")
-    before = plant.health().json()["parts"]["transport"]["waiting_events"]
-    assert before == 0
+    # What is stored is acknowledged a moment later.
+    wait_for(lambda: plant.health().json()["parts"]["transport"]["waiting_events"], lambda waiting: waiting == 0)
     plant.spooler.send(signal.SIGKILL)
     gate.touch()
     # The run is over and its end is nowhere but in the queue.

@@ -17,7 +17,7 @@ from kodosumi.config import Settings
 from tests.acceptance.faults.durable import Works, answer_when_open, attempts_shown, check_steps, ended, notes
 from tests.acceptance.faults.plant import Plant, numbers, texts, wait_for
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 
 class OwnRay:

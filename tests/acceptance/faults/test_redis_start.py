@@ -70,7 +70,7 @@ def refused(command: tuple[str, ...], folder: Path, url: str, variables: Mapping
         env={**os.environ, **transport, **(variables or {})},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=150,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (UNUSABLE, ""), ended

@@ -30,7 +30,7 @@ from tests.acceptance.faults.durable import (
 from tests.acceptance.faults.plant import Plant, Service, numbers, wait_for
 from tests.acceptance.people import open_locks
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 VICTIMS = ("runner", "worker", "spooler", "temporal", "redis", "postgres")
 ROUNDS = int(os.environ.get("ROUNDS", len(VICTIMS)))

@@ -94,7 +94,7 @@ async def assert_all_gone(facts: dict[str, Any]) -> None:
 async def test_plain_ray_joins_and_a_stop_leaves_nothing(owner: Owner) -> None:
     process, facts = owner
     assert address_file(None).read_text() == facts["address"]
-    for connection in (one for child in facts["family"] for one in child.net_connections("tcp")):
+    for connection in (one for child in facts["family"] if lives(child) for one in child.net_connections("tcp")):
         if connection.status == psutil.CONN_LISTEN:
             assert connection.laddr.ip in ("127.0.0.1", "::ffff:127.0.0.1"), connection
 
@@ -114,7 +114,7 @@ async def test_everything_goes_when_one_part_is_killed(owner: Owner, victim: str
     if victim == "owner":
         os.kill(process.pid, signal.SIGKILL)
     else:
-        next(child for child in facts["family"] if child.name() == victim).kill()
+        next(child for child in facts["family"] if lives(child) and child.name() == victim).kill()
 
     await assert_all_gone(facts)
 

@@ -27,6 +27,7 @@ async def engine(ray_cluster: str, agents: Path) -> AsyncIterator[Engine]:
     await engine.mode.configure()
     spooling = asyncio.create_task(engine.spooler.run())
     yield engine
+    await engine.leave_none()
     engine.spooler.stop()
     await spooling
     # Asked until it's said: a test may have killed the pool.

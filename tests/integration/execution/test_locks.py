@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from kodosumi.error import ExecutionNotFound
+from kodosumi.error import ExecutionNotFound, LaunchUnavailable
 from kodosumi.events import EventKind, ExecutionState, StoredEvent
 from tests.conditions import until
 from tests.engine import Engine
@@ -50,16 +52,22 @@ def expires(tracer):
         return str(exc)
 
 @ray.remote(num_cpus=0)
-def goes_on(tracer):
+def goes_on(tracer, gate):
     async def work():
+        asking = asyncio.create_task(tracer.lock("ask"))
+        while not os.path.exists(gate):
+            await asyncio.sleep(0.01)
         try:
-            await asyncio.wait_for(tracer.lock("ask"), 0.1)
+            await asyncio.wait_for(asking, 0.01)
         except TimeoutError:
             return "went on"
     return asyncio.run(work())
 
-async def wrongly(tracer):
-    return await asyncio.gather(*(task.remote(tracer) for task in (fails, expires, goes_on)))
+async def wrongly(inputs, tracer):
+    told = await asyncio.gather(fails.remote(tracer), expires.remote(tracer), goes_on.remote(tracer, inputs))
+    while not os.path.exists(inputs + ".end"):
+        await asyncio.sleep(0.01)
+    return told
 
 @ray.remote(num_cpus=0, max_concurrency=1000)
 class Crowd:
@@ -115,14 +123,20 @@ def _part(event: StoredEvent, lids: set[str]) -> str:
     return event.payload if event.kind == EventKind.DEBUG else ""
 
 
-async def test_what_goes_wrong_with_a_lock_is_told_in_the_remote_task(engine: Engine) -> None:
-    fid = await engine.launch("locks_agent:wrongly", locks=("ask",))
+async def test_what_goes_wrong_with_a_lock_is_told_in_the_remote_task(engine: Engine, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    fid = await engine.launch("locks_agent:wrongly", str(gate), locks=("ask",))
+    # Who goes on has its lock by then: else there is nothing to withdraw.
+    await open_locks(engine, fid, 2)
+    gate.touch()
+    # Nobody waits for a withdrawal to arrive: a run that ended at once would close the lock before it.
+    leases = await until(lambda: told(engine, fid, EventKind.LEASE), lambda leases: len(leases) == 2)
+    Path(f"{gate}.end").touch()
     await engine.ended(fid)
     [final] = await engine.payloads(fid, EventKind.FINAL)
     assert "UnknownLock: The app has no @app.lock('nothing') handler. Its locks: ask." in final
     assert " expired: nobody answered 'ask' in time" in final
     assert "went on" in final
-    leases = await told(engine, fid, EventKind.LEASE)
     assert sorted("withdrawn" if "withdrawn" in lease else "expired" for lease in leases) == ["expired", "withdrawn"]
 
 
@@ -155,7 +169,7 @@ async def test_a_run_that_waits_for_a_lock_takes_nobodys_place(engine: Engine) -
 
     await settle(engine, asking, lid, "ok")
     assert (await engine.ended(asking)).state == ExecutionState.FINISHED
-    assert (await engine.mode.figures())["awaiting"] == 0
+    await until(engine.mode.figures, lambda figures: figures["awaiting"] == 0)
 
 
 @pytest.mark.fault
@@ -224,7 +238,13 @@ async def test_a_lock_ends_with_its_process(engine: Engine) -> None:
     claim = await engine.mode.claim_lock(fid, lid)
     os.kill(int(await engine.first(fid, EventKind.DEBUG)), signal.SIGKILL)
 
-    await refused(engine.mode.settle_lock(fid, lid, claim.id, answer("ok")), ExecutionNotFound)
+    async def settled() -> None:
+        while True:
+            # Until the cluster knows that it's dead, it is one that doesn't answer.
+            with contextlib.suppress(LaunchUnavailable):
+                return await engine.mode.settle_lock(fid, lid, claim.id, answer("ok"))
+
+    await refused(settled(), ExecutionNotFound)
 
     ended = await engine.ended(fid)
     assert (ended.state, ended.locks) == (ExecutionState.ERROR, ())

@@ -65,6 +65,7 @@ async def engine(ray_cluster: str, agents: Path, temporal_server: TemporalServer
     tasks = [asyncio.create_task(engine.spooler.run()), asyncio.create_task(worker.run(ready.set))]
     await ready.wait()
     yield engine
+    await engine.leave_none()
     worker.stop()
     engine.spooler.stop()
     await asyncio.gather(*tasks)
@@ -83,7 +84,8 @@ async def test_a_killed_process_costs_an_attempt_and_no_answer(engine: Engine, t
     fid = await engine.launch("durable_agent:counts", str(trace), locks=("ask", "never"))
     [lid] = await open_locks(engine, fid)
     await settle(engine, fid, lid, "yes")
-    await engine.first(fid, EventKind.DEBUG)
+    # It waits for the second one: what it hasn't told yet would be told by nobody.
+    await open_locks(engine, fid, 2)
     os.kill(int(trace.read_text().split()[1]), signal.SIGKILL)
     ended = await engine.ended(fid)
     assert ended.state == ExecutionState.FINISHED

@@ -132,12 +132,12 @@ async def test_keys_that_are_missing_are_named(s3_url: str, monkeypatch: pytest.
 
 
 async def test_a_server_that_stands_still_ends_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "_PIECE_S", 0.3)
     with S3Server() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         files = S3FileStore(server.create_bucket())
         await put(files, f"{RUN}/in/a")
+        monkeypatch.setattr(s3, "_PIECE_S", 0.3)
         server.pause()
         try:
             with pytest.raises(FilesUnavailable, match="does not answer in time"):

@@ -250,7 +250,7 @@ async def test_an_import_that_is_killed_leaves_whole_executions_only_and_goes_on
         older_execution(folder, OWNER, new_fid(), [OLDER[0], *lines(12_000), OLDER[-1]])
     environment = {**os.environ, "KODO_EXECUTION_DATABASE": settings.execution_database or ""}
     with subprocess.Popen([sys.executable, "-c", IMPORT, str(folder)], env=environment, cwd=folder) as process:
-        await until(store.count, lambda count: count >= 2)
+        await until(store.count, lambda count: count >= 2, deadline_s=120)
         process.send_signal(signal.SIGKILL)
     after_kill = await store.executions(limit=20)
 

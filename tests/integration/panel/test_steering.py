@@ -21,13 +21,14 @@ from tests.conditions import until
 from tests.engine import Engine
 
 COUNTING = """
-import asyncio
+import asyncio, os
 
 
 async def count(inputs, tracer):
     for number in range(inputs["steps"]):
         await tracer.debug(str(number))
-        await asyncio.sleep(0.01)
+        while number in (20, 40) and not os.path.exists(inputs["gates"] + str(number)):
+            await asyncio.sleep(0.01)
     return "counted"
 """
 
@@ -71,11 +72,14 @@ async def counted(panel: Panel, fid: str, at_least: int) -> int:
 async def test_a_paused_run_tells_nothing_more_until_it_is_resumed(
     panel: Panel, engine: Engine, alice: Any, bob: httpx.AsyncClient
 ) -> None:
-    fid = await engine.launch("counting_agent:count", {"steps": 100}, user=alice.id)
+    # It stands still at each gate, so that it can't be over before it's asked to wait, or to go on.
+    gates = str(engine.folder / "gate")
+    fid = await engine.launch("counting_agent:count", {"steps": 100, "gates": gates}, user=alice.id)
     await counted(panel, fid, 10)
     assert (await bob.post(f"/outputs/{fid}/pause")).status_code == 404
 
     answer = await alice.post(f"/outputs/{fid}/pause")
+    Path(f"{gates}20").touch()
     assert (answer.status_code, answer.json()) == (200, {"fid": fid, "status": "paused"})
     assert (await alice.get(f"/outputs/status/{fid}")).json()["status"] == "paused"
     assert (await alice.get("/timeline/list")).json()["items"][0]["status"] == "paused"
@@ -83,6 +87,7 @@ async def test_a_paused_run_tells_nothing_more_until_it_is_resumed(
 
     answer = await alice.post(f"/outputs/{fid}/resume")
     assert (answer.status_code, answer.json()["status"]) == (200, "running")
+    Path(f"{gates}40").touch()
     text = (await alice.get(f"/outputs/stream/{fid}")).text
     assert text.count("event: debug") == 100 and text.rstrip().endswith("end of stream")
     told = [event.payload for event in await panel.store.events(fid) if event.kind == "status"]
@@ -93,7 +98,7 @@ async def test_a_paused_run_tells_nothing_more_until_it_is_resumed(
 async def test_a_paused_run_is_cancelled_and_its_end_is_stored_when_the_answer_comes(
     panel: Panel, engine: Engine, alice: Any
 ) -> None:
-    fid = await engine.launch("counting_agent:count", {"steps": 10_000}, user=alice.id)
+    fid = await engine.launch("counting_agent:count", {"steps": 100, "gates": "nowhere"}, user=alice.id)
     await counted(panel, fid, 10)
     assert (await alice.post(f"/outputs/{fid}/pause")).status_code == 200
 

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from kodosumi.config import Settings
+from kodosumi.service import executions
 from kodosumi.service.app import create_app
 from kodosumi.spooler import Spooler
 from tests.engine import Engine
@@ -31,6 +32,12 @@ async def steps(inputs, tracer):
         await tracer.debug(name)
     return "done"
 """
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel that takes no busy cluster for one that doesn't answer."""
+    monkeypatch.setattr(executions, "_MODE_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture

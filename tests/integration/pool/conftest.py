@@ -20,6 +20,7 @@ from tests.integration.pool.attending import Attending
 async def spooled(engine: Engine) -> AsyncIterator[Engine]:
     spooling = asyncio.create_task(engine.spooler.run())
     yield engine
+    await engine.leave_none()
     engine.spooler.stop()
     await spooling
     await engine.mode.close()

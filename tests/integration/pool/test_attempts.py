@@ -59,6 +59,11 @@ async def kill_pool(attending: Attending) -> None:
     os.kill(await (await attending.mode._connected()).pid.remote(), signal.SIGKILL)
 
 
+async def pool_knows_that_it_waits(attending: Attending) -> None:
+    """Returns when the process has told the pool of its open lock, which may be after it is stored."""
+    await until(attending.mode.figures, lambda figures: figures["awaiting"] == 1)
+
+
 async def test_without_trouble_a_durable_run_tells_what_any_run_tells(attending: Attending) -> None:
     plain = await attending.engine.launch("attempts_agent:hello")
     spec = await attending.announced("attempts_agent:hello")
@@ -192,6 +197,7 @@ async def test_a_lock_is_answered_while_no_process_lives_and_the_next_attempt_ha
     spec = await attending.announced("attempts_agent:asks", "once", locks=("ask",))
     held = attending.execute(spec)
     [lid] = await open_locks(attending.engine, spec.fid)
+    await pool_knows_that_it_waits(attending)
     await kill_process(attending, spec.fid)
     await held
 
@@ -214,6 +220,7 @@ async def test_claims_outlive_the_process_and_what_keeps_its_locks(attending: At
     held = attending.execute(spec)
     [lid] = await open_locks(attending.engine, spec.fid)
     of_process = await attending.mode.claim_lock(spec.fid, lid)
+    await pool_knows_that_it_waits(attending)
     await kill_process(attending, spec.fid)
     await held
     of_pool = await attending.mode.claim_lock(spec.fid, lid)

@@ -87,7 +87,7 @@ async def test_a_run_paused_before_its_turn_lets_others_go_first(limited: Engine
 
     gate.touch()
     await limited.ended(last)
-    assert (await limited.store.execution(paused)).state == ExecutionState.PAUSED
+    await until(lambda: limited.store.execution(paused), lambda run: run.state == ExecutionState.PAUSED)
     assert await limited.mode.cancel(cancelled, "Ada")
     assert await limited.mode.resume(paused, "Ada")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -38,6 +39,10 @@ async def test_apps_on_the_cluster_can_verify_who_the_panel_vouches_for(ray_clus
         link = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=link, base_url=OWN) as client:
             await logged_in(client, "admin", "admin")
-            health = (await client.get("/health")).json()
-        assert health["parts"]["ray"]["state"] == "ok", health
+
+            async def told() -> Any:
+                return (await client.get("/health")).json()
+
+            # A cluster that has just been joined may take longer than health waits for its answer.
+            health = await until(told, lambda health: health["parts"]["ray"]["state"] == "ok")
         assert health["ray_status"][0]["alive"] is True

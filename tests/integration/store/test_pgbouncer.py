@@ -81,7 +81,7 @@ async def test_many_processes_share_few_connections_of_the_server(
 async def test_a_statement_that_takes_too_long_is_ended_behind_a_pooler_too(
     bouncer_url: str, make_store: MakePostgresStore
 ) -> None:
-    store = make_store(bouncer_url, timeout_s=0.3)
+    store = make_store(bouncer_url, timeout_s=2.0)
     with pytest.raises(Exception, match="KODO_DATABASE_TIMEOUT"):
         await store._pool.run(lambda connection: connection.execute("SELECT pg_sleep(60)"))
     await store.check()

@@ -92,7 +92,7 @@ async def test_a_reader_of_changes_misses_nothing_while_many_write(postgres_url:
 async def test_a_transaction_that_lies_stuck_holds_up_its_own_execution_alone(
     postgres_server: PostgresServer, postgres_url: str, make_store: MakeStore
 ) -> None:
-    store = make_store(postgres_url, timeout_s=0.5)
+    store = make_store(postgres_url, timeout_s=2.0)
     stuck, free = await begun(store), await begun(store)
     with _holding(postgres_server, postgres_url, stuck):
         with pytest.raises(StoreUnavailable, match="KODO_DATABASE_TIMEOUT"):
@@ -137,7 +137,7 @@ async def test_changes_miss_nothing_of_another_role_whose_transactions_are_hidde
 async def test_a_stuck_transaction_of_ours_is_ended_by_the_server(
     postgres_server: PostgresServer, postgres_url: str, make_store: MakeStore
 ) -> None:
-    store = make_store(postgres_url, timeout_s=0.5)
+    store = make_store(postgres_url, timeout_s=2.0)
     stuck = await begun(store)
     begin = time.time()
 

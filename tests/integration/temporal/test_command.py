@@ -68,7 +68,7 @@ async def test_a_worker_is_seen_and_ends_when_asked(
     async def seen() -> bool:
         return (await asyncio.to_thread(worker_status, settings))[0]
 
-    await until(seen)
+    await until(seen, deadline_s=120)
     assert await TemporalMode(settings).workers() == 1
     code, said = await koco(environment, tmp_path, "temporal-worker", "--status")
     assert code == 0

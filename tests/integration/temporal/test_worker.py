@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,11 +49,12 @@ async def test_a_worker_that_stops_leaves_its_runs_to_the_next_one_at_once(durab
     async with durable.working():
         handle = await durable.workflow(fid)
 
-        async def tries() -> int:
-            return int((await handle.describe()).raw_description.pending_activities[0].attempt)
+        async def held() -> Any:
+            return (await handle.describe()).raw_description.pending_activities[0]
 
-        # Sooner than a heartbeat that is missed: the next worker holds it.
-        await until(tries, lambda number: number == 2, 8.0)
+        # The next worker holds it, and nobody had to miss a heartbeat first.
+        again = await until(held, lambda held: held.attempt == 2, 60.0)
+        assert not again.last_failure.HasField("timeout_failure_info"), again
         attempt.go.set()
         assert (await durable.ended(fid)).state == ExecutionState.FINISHED
         assert await durable.closed(fid) == "COMPLETED"

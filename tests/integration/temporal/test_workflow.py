@@ -42,7 +42,7 @@ async def test_an_exception_is_tried_again_as_often_as_the_author_said(durable: 
         assert await durable.closed(fid) == "FAILED"
     told = await durable.told_attempts(fid)
     assert [attempt["number"] for attempt in told] == [2, 3]
-    assert all("agent.Busy: the token is 12345" in attempt["reason"] for attempt in told)
+    assert all("agent.Busy: the token is swordfish" in attempt["reason"] for attempt in told)
     assert [durable.pool.attempts[fid, number].spec.attempt.last for number in (1, 2, 3)] == [False, False, True]
     limits = [durable.pool.attempts[fid, number].spec.attempt.time_limit_s for number in (1, 2, 3)]
     assert limits == [3600.0, 3599.5, 3599.0]
@@ -88,7 +88,7 @@ async def test_history_holds_no_inputs_no_answers_and_no_texts_of_errors(durable
         await durable.closed(fid)
     text = _all_text(json.loads(await durable.history(fid)))
     assert "agent.Busy" in text
-    assert "12345" not in text
+    assert "swordfish" not in text
     assert "secret" not in text
 
 
@@ -124,9 +124,10 @@ async def test_a_pause_survives_the_attempt(durable: Durable) -> None:
 
 
 async def test_a_pause_between_attempts_is_the_next_ones(durable: Durable) -> None:
-    durable.pool.plays = [dies, waits]
+    durable.pool.plays = [raises, waits]
     async with durable.working():
-        fid = await durable.launch("agent:run", retry=Retry(max_attempts=2, delay=30.0))
+        # Long enough for the pause to come between them, however slow it is.
+        fid = await durable.launch("agent:run", retry=Retry(max_attempts=2, delay=8.0))
         handle = await durable.workflow(fid)
         await until(lambda: handle.query("status"), lambda status: status["state"] == "waiting")
         assert await durable.mode.pause(fid, "Ada")

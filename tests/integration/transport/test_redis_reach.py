@@ -72,7 +72,7 @@ async def carries_events(url: str) -> None:
         for producer in producers:
             assert texts(taken, producer.fid) == ["1", "2", "3", "finished"]
         seen: set[str] = set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(seen) < 2:
                 seen |= await feed.wait()
         assert seen == {producer.fid for producer in producers}
@@ -156,7 +156,7 @@ async def test_sentinels_lead_to_the_new_master_when_the_old_one_dies(serve: Ser
     replica = serve(replicaof=f"127.0.0.1 {master.port}")
     watch = [
         f"sentinel monitor kodo 127.0.0.1 {master.port} 1",
-        "sentinel down-after-milliseconds kodo 500",
+        "sentinel down-after-milliseconds kodo 2000",
         "sentinel failover-timeout kodo 3000",
     ]
     sentinel = serve(sentinel="\n".join(watch))

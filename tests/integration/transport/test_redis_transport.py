@@ -28,4 +28,4 @@ async def make(redis_server: RedisServer) -> AsyncIterator[MakeTransport]:
 class TestRedisTransport(TransportContract):
     @pytest.fixture
     def lease(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lease, "LEASE_S", 1.0)
+        monkeypatch.setattr(lease, "LEASE_S", 3.0)

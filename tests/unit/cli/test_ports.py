@@ -9,13 +9,14 @@ import sys
 import pytest
 
 from kodosumi.start.ports import owner_of, port_taken
+from tests.doctor import held_port
 
 
 def test_a_port_that_is_listened_on_is_taken_and_a_closed_one_is_not() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert port_taken("127.0.0.1", port)
-    assert not port_taken("127.0.0.1", port)
+    with held_port() as port:
+        with socket.create_server(("127.0.0.1", port)):
+            assert port_taken("127.0.0.1", port)
+        assert not port_taken("127.0.0.1", port)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who listens")

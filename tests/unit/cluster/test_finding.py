@@ -9,6 +9,7 @@ import pytest
 
 from kodosumi.cluster.finding import LOOPBACK, address_file, answers, is_own_address, joinable, runs_here, split
 from kodosumi.config import Settings
+from tests.doctor import held_port
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +38,10 @@ def test_the_cluster_of_the_address_file_is_found(nothing_runs_here: Path, port:
 
 
 def test_a_stale_address_file_is_noticed(port: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        free = server.getsockname()[1]
-    address_file(None).write_text(f"127.0.0.1:{free}")
+    with held_port() as free:
+        address_file(None).write_text(f"127.0.0.1:{free}")
 
-    assert runs_here(Settings(ray_server=None)) is None
+        assert runs_here(Settings(ray_server=None)) is None
 
 
 def test_a_named_cluster_goes_before_the_one_that_runs_here(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

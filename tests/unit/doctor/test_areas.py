@@ -27,8 +27,7 @@ from kodosumi.doctor import (
     variables,
 )
 from kodosumi.error import ConfigurationError
-from tests.doctor import found, settings, without_our_variables
-from tests.servers.server import free_port
+from tests.doctor import found, held_port, settings, without_our_variables
 
 OK, WARNING, WRONG = State.OK, State.WARNING, State.WRONG
 PUBLIC = "http://0.0.0.0:3370"
@@ -184,9 +183,13 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-async def test_free_ports_are_fine_and_those_of_others_are_told_with_their_owner(tmp_path: Path, taken: int) -> None:
-    free = settings(tmp_path, app_server=f"http://127.0.0.1:{free_port()}", serve_port=free_port())
-    assert {each.state for each in (await found(ports.check, free)).values()} == {OK}
+async def test_free_ports_are_fine_and_those_of_others_are_told_with_their_owner(
+    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "TIMEOUT_S", 0.1)
+    with held_port() as panel, held_port() as apps:
+        free = settings(tmp_path, app_server=f"http://127.0.0.1:{panel}", serve_port=apps)
+        assert {each.state for each in (await found(ports.check, free)).values()} == {OK}
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         # It listens and never answers: nobody shall wait for it.
@@ -198,7 +201,10 @@ async def test_free_ports_are_fine_and_those_of_others_are_told_with_their_owner
         assert "pid" in told["apps"].text
 
 
-async def test_ports_on_which_ours_answer_are_fine_and_the_panels_clock_is_compared(tmp_path: Path) -> None:
+async def test_ports_on_which_ours_answer_are_fine_and_the_panels_clock_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "TIMEOUT_S", 60.0)
     date = "Thu, 01 Jan 2026 00:00:00 GMT"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,31 +15,32 @@ import pytest
 from kodosumi.config import Settings
 from kodosumi.doctor import Finding, State, checkup, examine
 from kodosumi.doctor.report import fine
-from tests.doctor import settings, without_our_variables
-from tests.servers.server import free_port
+from tests.doctor import held_port, settings, without_our_variables
 
 
 def doctor(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs the command in a folder, as somebody would who has just installed it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KODO_", "RAY_"))}
-    quiet = {
-        "KODO_RAY_SERVER": f"127.0.0.1:{free_port()}",
-        "KODO_SERVE_PORT": str(free_port()),
-        "PYTHONIOENCODING": "utf-8",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "kodosumi.cli", "doctor", *arguments],
-        cwd=folder,
-        env={**kept, **quiet, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    with held_port() as ray, held_port() as serve:
+        quiet = {
+            "KODO_RAY_SERVER": f"127.0.0.1:{ray}",
+            "KODO_SERVE_PORT": str(serve),
+            "PYTHONIOENCODING": "utf-8",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "kodosumi.cli", "doctor", *arguments],
+            cwd=folder,
+            env={**kept, **quiet, **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
 
 def test_it_says_what_is_wrong_exits_with_1_and_makes_nothing(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"KODO_APP_SERVER=http://127.0.0.1:{free_port()}\nKODO_ADMIN_PASWORD=hush-hush\n")
-    done = doctor(tmp_path)
+    with held_port() as panel:
+        (tmp_path / ".env").write_text(f"KODO_APP_SERVER=http://127.0.0.1:{panel}\nKODO_ADMIN_PASWORD=hush-hush\n")
+        done = doctor(tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     assert "✗ cluster" in done.stdout and "KODO_RAY_SERVER" in done.stdout
     assert "! KODO_ADMIN_PASWORD" in done.stdout and "Did you mean KODO_ADMIN_PASSWORD?" in done.stdout

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kodosumi.events import new_fid
+from kodosumi.runner import run as run_module
 from kodosumi.runner.main import Runner, RunOutcome
 from kodosumi.runner.spec import AppEnvironment
 from kodosumi.transport import ProducerTicket
@@ -27,7 +28,9 @@ def record(ticket: ProducerTicket) -> Record:
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
+    # Whoever cleans up needs a moment at most; on a busy machine that may be long.
+    monkeypatch.setattr(run_module, "GRACE_S", 60.0)
     before = Path.cwd()
     yield Runner(AppEnvironment("test", python_path=(str(tmp_path),), working_dir=str(tmp_path)))
     os.chdir(before)

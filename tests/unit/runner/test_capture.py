@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kodosumi.log import setup_last_resort
+from tests.conditions import until
 from tests.unit.runner.recorder import Record, spec_of
 
 
@@ -291,10 +292,10 @@ async def test_what_the_control_thread_prints_is_not_the_runs(runner, ticket, re
     from tests.unit.runner import test_capture
 
     test_capture.entry = entry
-    serving = asyncio.create_task(runner.run(spec_of(ticket.fid, "test_capture:entry"), ticket))
-    while await runner.current() is None:
-        await asyncio.sleep(0)
+    spec = spec_of(ticket.fid, "tests.unit.runner.test_capture:entry")
+    serving = asyncio.create_task(runner.run(spec, ticket))
+    await until(lambda: runner._run._user)
     print("from outside")
     release.set()
     await serving
-    assert record.payloads("stdout") == []
+    assert record.payloads("stdout") == record.payloads("error") == []

@@ -151,12 +151,14 @@ async def test_another_question_gets_no_earlier_answer(scene: Scene, other: dict
 
 
 async def test_a_lock_expires_when_it_would_have(scene: Scene) -> None:
-    expired, late = kept("a", expires=time.time() - 5.0), kept("b", expires=time.time() + 0.1)
-    scene.begin("asks", [1], expired, late)
-    first = await until(lambda: scene.told("lease"))
-    assert first[0] == {"name": "ask", "lid": "a", "result": None, "expired": True}
+    expired, late = kept("a", expires=time.time() - 5.0), kept("c", 2, expires=time.time() + 0.1)
+    scene.begin("asks", [1], expired, late, kept("b"))
+    leases = await until(lambda: scene.told("lease"), lambda leases: len(leases) == 2)
+    assert leases == [{"name": "ask", "lid": lid, "result": None, "expired": True} for lid in ("a", "c")]
     # Who asks after that has the full time; who waits already hears of it.
-    await until(lambda: len(scene.told("lease")) == 2)
+    await until(lambda: scene.pool.told)
+    locks = scene.runner._run.locks
+    locks._expire_unless_claimed(locks._locks["b"])
     outcome = await scene.serving
     assert outcome.state == "error"
     assert "TimeoutError: Lock b expired" in scene.record.payloads("error")[0]
@@ -164,8 +166,8 @@ async def test_a_lock_expires_when_it_would_have(scene: Scene) -> None:
 
 async def withdraws(tracer):
     asking = asyncio.create_task(tracer.lock("ask", 1))
-    await asyncio.sleep(0)
-    await asyncio.wait({asking}, timeout=0.05)
+    while not tracer._control.locks.waiting:
+        await asyncio.sleep(0.001)
     asking.cancel()
     await asyncio.wait({asking})
     return "went on"
@@ -219,6 +221,8 @@ async def test_the_pool_knows_a_durable_runs_open_locks(scene: Scene) -> None:
 async def asks_and_fails(tracer):
     await tracer.lock("ask", {"n": 1}, assignee="bob", four_eyes=True)
     threading.Thread(target=ask, args=(tracer,)).start()
+    while not tracer._control.locks.waiting:
+        await asyncio.sleep(0.001)
     with contextlib.suppress(TimeoutError):
         await tracer.lock("ask", "given up", timeout=0.1)
     raise ValueError

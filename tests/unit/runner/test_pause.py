@@ -104,6 +104,7 @@ async def test_a_run_that_is_not_here_or_is_ending_cannot_be_paused(begin, runne
     await runner.cancel(ticket.fid, "alice")
     assert not await runner.pause(ticket.fid, "alice")
     assert not await runner.resume(ticket.fid, "alice")
+    flags["go"].set()
     await serving
     assert not await runner.resume(ticket.fid, "alice")
     assert record.payloads("status") == ["running", "error"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kodosumi.runner import state
 from kodosumi.runner.main import StaleEnvironment
 from tests.unit.runner.recorder import spec_of
 
@@ -84,12 +85,35 @@ def keeps_a_pool_busy() -> None:
     pool.submit(hold.wait, 60)
 
 
-async def test_idle_pool_threads_are_harmless(serve) -> None:
+async def test_idle_pool_threads_are_harmless(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "LEAVE_S", 30.0)
     global pool
     pool = None
     try:
         for _ in range(2):
             assert (await serve(f"{__name__}:uses_a_pool")).outcome.reusable
+    finally:
+        assert pool is not None
+        pool.shutdown()
+
+
+def leaves_a_pool_that_has_not_quite_done() -> None:
+    global pool
+    pool = ThreadPoolExecutor(1)
+    work = pool.submit(hold.wait, 60)
+    # Whoever waits for the result goes on before the pool's thread does.
+    work.add_done_callback(lambda _: time.sleep(0.05))
+    hold.set()
+    work.result()
+
+
+async def test_pool_threads_that_have_just_given_their_result_are_harmless(
+    serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "LEAVE_S", 30.0)
+    hold.clear()
+    try:
+        assert (await serve(f"{__name__}:leaves_a_pool_that_has_not_quite_done")).outcome[:3] == ("finished", True, "")
     finally:
         assert pool is not None
         pool.shutdown()
@@ -109,7 +133,9 @@ async def test_pool_threads_at_work_make_the_process_unfit(serve) -> None:
         pool.shutdown()
 
 
-async def test_a_thread_that_is_just_ending_is_harmless(serve) -> None:
+async def test_a_thread_that_is_just_ending_is_harmless(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "LEAVE_S", 30.0)
+
     def entry():
         threading.Thread(target=time.sleep, args=(0.02,)).start()
 

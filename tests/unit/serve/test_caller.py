@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cloudpickle
@@ -66,27 +66,29 @@ async def test_a_bare_user_header_is_never_believed(client_of: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "made",
     [
-        signed(""),
-        signed("nonsense"),
-        signed(jwt.encode({"sub": "alice", "aud": BASE}, "x" * 32, headers={"kid": PANEL.key_id})),
-        signed(IdentitySigner("another").token("alice", BASE, "GET", "/who/x")),
-        signed(PANEL.token("alice", BASE, "POST", "/who/x")),
-        signed(PANEL.token("alice", BASE, "GET", "/who/y")),
-        signed(PANEL.token("alice", "http://other:8000", "GET", "/who/x")),
-        signed(base="http://other:8000"),
-        signed(base="http://app.test"),
-        signed(base="http://app.test:8000@other"),
-        signed(base="nonsense"),
-        signed(base="http://[app"),
-        signed(base=""),
-        signed(base="http://app.test:99999999"),
+        lambda: signed(""),
+        lambda: signed("nonsense"),
+        lambda: signed(jwt.encode({"sub": "alice", "aud": BASE}, "x" * 32, headers={"kid": PANEL.key_id})),
+        lambda: signed(IdentitySigner("another").token("alice", BASE, "GET", "/who/x")),
+        lambda: signed(PANEL.token("alice", BASE, "POST", "/who/x")),
+        lambda: signed(PANEL.token("alice", BASE, "GET", "/who/y")),
+        lambda: signed(PANEL.token("alice", "http://other:8000", "GET", "/who/x")),
+        lambda: signed(base="http://other:8000"),
+        lambda: signed(base="http://app.test"),
+        lambda: signed(base="http://app.test:8000@other"),
+        lambda: signed(base="nonsense"),
+        lambda: signed(base="http://[app"),
+        lambda: signed(base=""),
+        lambda: signed(base="http://app.test:99999999"),
     ],
 )
 async def test_a_token_that_does_not_hold_for_this_request_leaves_the_user_unknown(
-    client_of: Client, headers: dict[str, str]
+    client_of: Client, made: Callable[[], dict[str, str]]
 ) -> None:
+    # Now, so that it isn't its age for which it doesn't hold.
+    headers = made()
     user, prefix = await who(client_of, headers)
     assert (user, prefix) == (ANONYMOUS, headers["x-kodosumi_base"])
 
@@ -165,23 +167,23 @@ async def test_what_the_panel_grants_a_run_is_known(client_of: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "made",
     [
-        {},
-        vouched("GET", "/grant", fid=None),
-        {"x-kodosumi-run": vouched("GET", "/grant")["x-kodosumi-run"]},
-        {**vouched("POST", "/grant")},
-        {**vouched("GET", "/grant"), "x-kodosumi-run": PANEL.grant("bob", FID, launches=True)},
-        {**vouched("GET", "/grant"), "x-kodosumi-run": IdentitySigner("x").grant("alice", FID, launches=True)},
-        {**vouched("GET", "/grant"), "x-kodosumi-run": PANEL.token("alice", BASE, "GET", "/grant")},
-        {**vouched("GET", "/grant"), "x-kodosumi-run": "nonsense"},
-        {**vouched("GET", "/grant"), "x-kodosumi-identity": vouched("GET", "/grant")["x-kodosumi-run"]},
+        dict,
+        lambda: vouched("GET", "/grant", fid=None),
+        lambda: {"x-kodosumi-run": vouched("GET", "/grant")["x-kodosumi-run"]},
+        lambda: {**vouched("POST", "/grant")},
+        lambda: {**vouched("GET", "/grant"), "x-kodosumi-run": PANEL.grant("bob", FID, launches=True)},
+        lambda: {**vouched("GET", "/grant"), "x-kodosumi-run": IdentitySigner("x").grant("alice", FID, launches=True)},
+        lambda: {**vouched("GET", "/grant"), "x-kodosumi-run": PANEL.token("alice", BASE, "GET", "/grant")},
+        lambda: {**vouched("GET", "/grant"), "x-kodosumi-run": "nonsense"},
+        lambda: {**vouched("GET", "/grant"), "x-kodosumi-identity": vouched("GET", "/grant")["x-kodosumi-run"]},
     ],
 )
 async def test_a_grant_counts_only_with_the_panels_word_about_the_same_user(
-    client_of: Client, headers: dict[str, str]
+    client_of: Client, made: Callable[[], Mapping[str, str]]
 ) -> None:
-    assert await granted(client_of, headers) is None
+    assert await granted(client_of, made()) is None
 
 
 class Cluster:
@@ -206,6 +208,7 @@ class Cluster:
 async def test_published_keys_are_read_once_and_unknown_ids_cannot_make_that_more_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("kodosumi.serve.caller.REREAD_AFTER_S", 3_600.0)
     there = Cluster(monkeypatch)
     there.published[PUBLISHED_PREFIX + PANEL.key_id] = PANEL.public_key
     keys = ClusterKeys()

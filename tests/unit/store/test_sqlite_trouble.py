@@ -105,8 +105,9 @@ async def test_a_file_that_another_process_holds_locked_is_told(
 
 
 async def test_a_writer_that_waits_does_not_hold_up_the_event_loop(
-    sqlite: SqliteExecutionStore, exec_dir: Path
+    sqlite: SqliteExecutionStore, exec_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection_module, "BUSY_TIMEOUT_S", 60.0)
     fid = await begun(sqlite)
     with contextlib.closing(sqlite3.connect(database(exec_dir, OWNER, fid), isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")

@@ -21,4 +21,4 @@ class TestMemoryTransport(TransportContract):
 
     @pytest.fixture
     def lease(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(queue, "LEASE_S", 0.2)
+        monkeypatch.setattr(queue, "LEASE_S", 1.0)

@@ -239,6 +239,8 @@ async def test_an_earlier_attempt_is_not_told_of_a_loss_that_is_none_of_its_busi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recollection, "RECALL_S", 0.0)
+    # Whoever tells is not waited for.
+    monkeypatch.setattr(queue, "LEASE_S", -1.0)
     made = EventQueue(ROOMY)
     lost = Position(made.epoch - 1, 1)
     assert (await put(made, "f", 2, past=lost, attempt=1)).outcome is Outcome.LOST

@@ -27,9 +27,10 @@ def remembering(acked: Position | None = None, held: Position | None = None, seq
     return memory
 
 
-async def verdict(past: Recollection, seq: int = 4, last: Position | None = LAST, shared: bool = False) -> Verdict:
-    async with asyncio.timeout(5):
-        return await past.verdict("f", "p", seq, last, shared, 0.2)
+async def verdict(
+    past: Recollection, seq: int = 4, last: Position | None = LAST, shared: bool = False, wait_s: float = 0.2
+) -> Verdict:
+    return await past.verdict("f", "p", seq, last, shared, wait_s)
 
 
 async def test_what_was_committed_is_kept() -> None:
@@ -56,7 +57,7 @@ async def test_what_was_committed_only_in_part_is_lost() -> None:
 async def test_what_a_living_consumer_holds_is_waited_for_and_kept() -> None:
     past = Recollection(lambda _: True)
     past.tell("c", remembering(held=LAST).traces)
-    waiting = asyncio.create_task(verdict(past))
+    waiting = asyncio.create_task(verdict(past, wait_s=60.0))
     assert await past.verdict("f", "p", 4, LAST, False, 0.2) is Verdict.UNDECIDED
 
     past.acked("f", LAST)
@@ -68,7 +69,7 @@ async def test_what_a_consumer_held_that_dies_is_lost() -> None:
     living = {"c"}
     past = Recollection(living.__contains__)
     past.tell("c", remembering(held=LAST).traces)
-    waiting = asyncio.create_task(verdict(past))
+    waiting = asyncio.create_task(verdict(past, wait_s=60.0))
     await asyncio.sleep(0)
 
     living.clear()

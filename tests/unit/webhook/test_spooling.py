@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
+
+import pytest
 
 from kodosumi.config import Settings
 from kodosumi.events import Event, EventKind, ExecutionState, new_fid
 from kodosumi.spooler import Spooler
 from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.transport.memory import MemoryTransport
+from kodosumi.webhook import Sender
 from tests.conditions import until
 from tests.servers.receiver import Receiver
 from tests.unit.spooler.test_spooler import Mode
@@ -65,8 +69,9 @@ async def test_a_receiver_that_hangs_does_not_hold_up_storing(store: MemoryExecu
 
 
 async def test_what_is_stored_while_the_spooler_ends_is_told_before_it_is_gone(
-    store: MemoryExecutionStore, receiver: Receiver
+    store: MemoryExecutionStore, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Sender, "close", functools.partialmethod(Sender.close, 60.0))
     async with spooling(store, receiver) as transport:
         fid = new_fid()
         await transport.producer(fid, OWNER).put([Event.now(EventKind.STATUS, ExecutionState.FINISHED)])

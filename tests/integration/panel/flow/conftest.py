@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kodosumi.service import lock_access
 from kodosumi.service.context import Panel
 from tests.integration.panel.flow.apps import Source, register
 from tests.integration.panel.flow.lock_app import Waiting, lock_app
@@ -24,6 +25,12 @@ async def serve() -> AsyncGenerator[Callable[[Any], Any]]:
             return source
 
         yield serve
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored a moment later is waited for as long as a loaded machine takes, by a panel that means to wait."""
+    monkeypatch.setattr(lock_access, "GRACE_S", 60.0)
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ async def test_only_the_panels_own_way_leads_to_an_answer(alice: Any, source: So
     fid = (await alice.post(f"{source.place}/", json={})).json()["result"]
     execution = await until(lambda: panel.store.execution(fid), lambda found: found.locks)
     path = f"/_lock_/{fid}/{execution.locks[0]}"
-    async with httpx.AsyncClient(base_url=source.url) as direct:
+    async with httpx.AsyncClient(base_url=source.url, timeout=60) as direct:
         for method in ("GET", "POST"):
             assert (await direct.request(method, path)).status_code == (403 if method == "GET" else 400)
         assert (await direct.post(path, json={})).status_code == 403

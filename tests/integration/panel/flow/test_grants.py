@@ -63,6 +63,13 @@ async def test_a_sent_form_carries_one(panel: Panel, alice: Any, source: Source)
     assert grant is not None and grant.launches
 
 
+async def test_it_names_the_address_that_is_for_runs(panel: Panel, alice: Any, source: Source) -> None:
+    panel.settings.internal_url = "http://proxy:8080/"
+    await alice.post(f"{source.place}/echo/")
+    grant = grants(panel, source)[0]
+    assert grant is not None and grant.panel_url == "http://proxy:8080"
+
+
 async def test_files_elsewhere_have_no_place_on_this_machine(panel: Panel, alice: Any, source: Source) -> None:
     from kodosumi.files.memory import MemoryFileStore
 

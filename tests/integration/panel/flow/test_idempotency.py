@@ -57,7 +57,7 @@ def options(
     postgres_server.drop_database(name)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """A panel's death is noticed soon."""
     for module in (keys, sending):
@@ -241,6 +241,7 @@ async def test_after_an_answer_that_tells_nothing_the_same_execution_is_launched
     assert len(launching.fids) == 2
 
 
+@pytest.mark.usefixtures("short_hold")
 async def test_after_the_death_of_the_panel_the_store_answers_for_a_launch_that_it_knows(
     alice: Any, panel: Panel, store: MemoryExecutionStore, source: Source, launching: LaunchApp, other_panel: FastAPI
 ) -> None:
@@ -260,6 +261,7 @@ async def test_after_the_death_of_the_panel_the_store_answers_for_a_launch_that_
     assert {answer.headers["kodosumi_launch"] for answer in answers} == {launching.fids[0]}
 
 
+@pytest.mark.usefixtures("short_hold")
 async def test_after_the_death_of_the_panel_the_same_execution_is_launched_again(
     alice: Any, source: Source, launching: LaunchApp, other_panel: FastAPI
 ) -> None:

@@ -145,6 +145,7 @@ async def test_the_second_answer_is_told_who_was_first(alice: Any, admin: Any, r
     assert source.app.state.seen == []
 
 
+@pytest.mark.usefixtures("patient")
 async def test_of_answers_at_the_same_instant_one_wins(alice: Any, admin: Any, run: Waiting, source: Source) -> None:
     lid = await run.lock()
 
@@ -161,6 +162,7 @@ async def test_of_answers_at_the_same_instant_one_wins(alice: Any, admin: Any, r
     assert len(source.app.state.answers) == 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_second_answer_is_one_too_when_the_first_has_ended_the_run(
     alice: Any, admin: Any, run: Waiting, source: Source
 ) -> None:
@@ -199,6 +201,7 @@ async def test_unknown_locks_are_not_found(alice: Any, run: Waiting, source: Sou
     assert (await alice.get(place(run, lid))).json()["detail"] == f"Lock {lid} for {run.fid} not found."
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_lock_that_is_just_being_stored_is_waited_for(alice: Any, run: Waiting, source: Source) -> None:
     lid = str(uuid.uuid4())
     asking = asyncio.create_task(alice.get(place(run, lid)))

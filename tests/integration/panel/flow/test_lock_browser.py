@@ -98,6 +98,7 @@ async def test_an_assignee_answers_without_ever_seeing_the_run(bob: Any, run: Wa
     assert await page.get_by_role("link", name="My run").count() == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_of_two_browsers_at_the_same_instant_one_answers_and_the_other_is_told_who(
     alice: Any, admin: Any, run: Waiting, source: Source, page_of: Any
 ) -> None:

@@ -118,6 +118,7 @@ async def state_of(user: Any, fid: str, state: str) -> dict[str, Any]:
     return await until(status, lambda status: status.get("status") == state)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_run_is_answered_by_form_and_by_json_each_by_who_may(
     panel: Panel, alice: Any, bob: Any, admin: Any, source: Source
 ) -> None:
@@ -142,6 +143,7 @@ async def test_a_run_is_answered_by_form_and_by_json_each_by_who_may(
     assert [lock["by_name"] for lock in await locks_of(alice, fid, 2, "answered")] == ["bob", "admin"]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_answers_at_the_same_instant_one_is_taken_and_the_others_are_told_whose(
     panel: Panel, alice: Any, admin: Any, source: Source
 ) -> None:
@@ -174,7 +176,7 @@ async def test_a_lock_that_expires_closes_and_takes_no_answer(
 async def test_nobody_answers_at_the_app_itself(panel: Panel, alice: Any, client: Any, source: Source) -> None:
     fid = await launched(alice, panel, source)
     [lock] = await locks_of(alice, fid, 1)
-    async with httpx.AsyncClient(base_url=source.url) as stranger:
+    async with httpx.AsyncClient(base_url=source.url, timeout=60) as stranger:
         for headers in ({}, {"x-kodosumi_user": alice.id, "x-kodosumi-user": alice.id}):
             for method in ("GET", "POST"):
                 answer = await stranger.request(

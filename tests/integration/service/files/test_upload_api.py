@@ -260,7 +260,7 @@ class TestLimits:
 
     async def test_a_real_server_says_so_too_before_it_has_read_it_all(self, alice: Any, address: str) -> None:
         upload_id = (await alice.post("/files/init", json={"filename": "a", "total_chunks": 2})).json()["upload_id"]
-        async with httpx.AsyncClient(base_url=address, headers={"KODOSUMI_API_KEY": alice.key}) as real:
+        async with httpx.AsyncClient(base_url=address, headers={"KODOSUMI_API_KEY": alice.key}, timeout=60) as real:
             answer = await chunk(real, upload_id, 0, bytes(5_000_000))
             assert answer.status_code == 413
             assert (await chunk(real, upload_id, 0, bytes(1_000))).status_code == 201

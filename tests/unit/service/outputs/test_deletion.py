@@ -7,6 +7,7 @@ import pytest
 
 from kodosumi.error import FilesUnavailable
 from kodosumi.files import FileStore
+from kodosumi.service import deletion
 from tests.file_store_contract import paths, put
 
 from .scene import ALICE, Scene
@@ -49,6 +50,7 @@ async def test_files_that_cannot_be_removed_keep_the_execution_until_they_can(
 async def test_a_crash_behind_the_files_leaves_an_execution_that_can_be_purged(
     scene: Scene, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deletion, "GRACE_S", 0.01)
     fid, _ = await with_files(scene)
 
     async def dies(_fid: str) -> None:

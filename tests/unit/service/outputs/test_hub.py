@@ -153,7 +153,7 @@ async def test_a_store_that_is_down_delays_and_loses_nothing(monkeypatch: pytest
 async def test_an_execution_is_read_once_per_wake_up_whatever_the_number_of_viewers() -> None:
     store, feed = JitteryStore(), Feed()
     store.add(FID, EventKind.STATUS, "running")
-    async with running(store, feed) as hub:
+    async with running(store, feed, heartbeat_s=3_600.0) as hub:
         viewers = [asyncio.create_task(watched(hub, after=1)) for _ in range(50)]
         await until(lambda: hub.viewers == 50)
         await until(lambda: hub._followers[FID]._known.is_set())

@@ -71,6 +71,7 @@ async def test_an_unknown_execution_is_not_found(
     alice: httpx.AsyncClient, read: str, extended: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executions, "GRACE_S", 0.01)
+    monkeypatch.setattr(executions, "ENDED_GRACE_S", 0.01)
     for fid in (OLD_FID, new_fid(), "x", "..%2f..%2fetc", "a" * 500, "A" * 24, "%00"):
         answer = await alice.get(f"/outputs/{read}/{fid}?extended={extended}")
         assert answer.status_code == 404
@@ -90,7 +91,10 @@ async def test_anothers_execution_looks_like_an_unknown_one(
     assert (await admin.get(f"/outputs/{read}/{fid}")).status_code == 200
 
 
-async def test_an_execution_just_accepted_is_awaited(scene: Scene, alice: httpx.AsyncClient) -> None:
+async def test_an_execution_just_accepted_is_awaited(
+    scene: Scene, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "GRACE_S", 30.0)
     fid = new_fid()
     asking = asyncio.create_task(alice.get(f"/outputs/status/{fid}"))
     await until(lambda: fid in scene.hub._listeners)
@@ -108,6 +112,19 @@ async def test_extended_waits_long_for_what_is_known_to_start(
     assert not asking.done()
     await scene.begun(fid=OLD_FID)
     assert (await asking).json()["status"] == "running"
+
+
+async def test_extended_waits_for_a_run_that_is_over_before_anything_of_it_is_stored(
+    scene: Scene, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "GRACE_S", 0.01)
+    monkeypatch.setattr(executions, "ENDED_GRACE_S", 60.0)
+    fid = new_fid()
+    asking = asyncio.create_task(alice.get(f"/outputs/status/{fid}?extended=true"))
+    assert (await alice.get(f"/outputs/status/{fid}")).status_code == 404
+    assert not asking.done()
+    await scene.finished(fid=fid)
+    assert (await asking).status_code == 200
 
 
 async def test_a_mode_that_is_away_makes_an_old_unknown_id_unknown(scene: Scene, alice: httpx.AsyncClient) -> None:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from kodosumi.events import new_fid
-from kodosumi.service import steering
+from kodosumi.service import executions, steering
+from tests.conditions import until
 
 from .scene import ALICE, Scene
 
@@ -59,8 +60,9 @@ async def test_only_the_owner_and_operators_steer_a_run(
 
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_what_is_unknown_or_deleted_cannot_be_steered(
-    action: str, scene: Scene, alice: httpx.AsyncClient
+    action: str, scene: Scene, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(executions, "GRACE_S", 0.01)
     archived = await scene.begun()
     await scene.store.archive(archived)
     for fid in (new_fid(1.6e9), archived, "status", "%2e%2e"):
@@ -91,6 +93,7 @@ async def test_a_run_whose_end_is_on_its_way_into_the_store_is_over(
     scene.mode.gone.add(fid)
     scene.mode.held.clear()
     asked = asyncio.create_task(alice.post(f"/outputs/{fid}/{action}"))
+    await until(lambda: scene.mode.steered)
     scene.mode.held.set()
     await scene.commit(fid, ("final", "null"), ("status", "finished"))
     answer = await asked
