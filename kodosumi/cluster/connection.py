@@ -18,6 +18,7 @@ from . import watch
 from .finding import answers, runs_here
 from .head import Head, start_head
 from .member import provide_node
+from .messages import log_messages
 from .watch import membership
 
 NAMESPACE = "kodosumi"
@@ -190,6 +191,7 @@ def _join(address: str) -> None:
     log.setLevel(logging.ERROR)
     # A call on a cluster that was left must fail, not start a Ray of its own.
     auto_init_hook.enable_auto_connect = False
+    log_messages()
     try:
         provide_node(address)
         with _outliving_the_head():
