@@ -23,13 +23,14 @@ LAST_DRAIN_BYTES = 4 * CHUNK_BYTES
 
 @dataclass(slots=True)
 class _Pipe:
-    """One redirected descriptor: where it went before, and the end we read."""
+    """One redirected descriptor: where it went before, the end we read, and whether nobody can write any more."""
 
     descriptor: int
     kind: EventKind
     saved: int
     read_end: int
     partial: bytes = b""
+    ended: bool = False
 
 
 class DescriptorPump:
@@ -70,6 +71,8 @@ class DescriptorPump:
             if not self._stopped and self._poller.poll(0):
                 for pipe in self._pipes:
                     self._read(pipe, CHUNK_BYTES)
+                    if pipe.ended:
+                        self._forget(pipe)
 
     def stop(self) -> bool:
         """Puts the descriptors back and posts what is left; never waits for children that still write.
@@ -90,12 +93,20 @@ class DescriptorPump:
     def _read(self, pipe: _Pipe, max_bytes: int) -> None:
         got = 0
         with contextlib.suppress(BlockingIOError):
-            while got < max_bytes and (data := os.read(pipe.read_end, CHUNK_BYTES)):
+            while got < max_bytes and not pipe.ended:
+                data = os.read(pipe.read_end, CHUNK_BYTES)
+                # User code has put something else in the descriptor's place: an end would be read again and again.
+                pipe.ended = not data
                 got += len(data)
                 *lines, pipe.partial = (pipe.partial + data).split(b"\n")
                 if len(pipe.partial) >= MAX_LINE_BYTES:
                     lines, pipe.partial = [*lines, pipe.partial], b""
                 self._post(pipe, lines)
+
+    def _forget(self, pipe: _Pipe) -> None:
+        with contextlib.suppress(KeyError):  # it was, before
+            self._poller.unregister(pipe.read_end)
+            self._loop.call_soon_threadsafe(self._loop.remove_reader, pipe.read_end)
 
     def _post(self, pipe: _Pipe, lines: list[bytes]) -> None:
         texts = [line.decode("utf-8", "replace").rstrip() for line in lines]
@@ -106,7 +117,7 @@ class DescriptorPump:
 
     def _watch(self) -> None:
         if not self._stopped:
-            for pipe in self._pipes:
+            for pipe in (pipe for pipe in self._pipes if not pipe.ended):
                 self._loop.add_reader(pipe.read_end, self._readable)
 
     def _readable(self) -> None:

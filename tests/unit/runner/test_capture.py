@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kodosumi.log import setup_last_resort
+from kodosumi.runner.shipping import shipping_loop
 from tests.conditions import until
 from tests.unit.runner.recorder import Record, spec_of
 
@@ -134,6 +135,27 @@ async def test_a_child_that_lives_on_does_not_hold_up_the_end(serve) -> None:
         for child in children:
             child.kill()
             child.wait()
+
+
+def watched() -> int:
+    """How many descriptors the shipping loop reads."""
+    return len(shipping_loop()._selector.get_map())
+
+
+async def closes_its_output() -> None:
+    before = watched()
+    os.write(1, b"last words\n")
+    aside = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(aside, 1)
+    os.dup2(aside, 2)
+    os.close(aside)
+    await until(lambda: watched() == before - 2)
+
+
+async def test_output_that_user_code_puts_elsewhere_is_not_read_again_and_again(serve) -> None:
+    served = await serve(closes_its_output)
+    assert served.record.payloads("stdout") == ["last words"]
+    assert served.outcome.state == "finished"
 
 
 def fork_child() -> None:
