@@ -42,6 +42,8 @@ RETRY_FIRST_S, RETRY_LAST_S = 0.1, 2.0
 RETRY_SICK_S = 30.0
 """Longest pause before an execution is tried again that alone can't be stored (a damaged file, say)."""
 
+CANCEL_AGAIN_S = 1.0
+
 SWEEP_EVERY_S = 4.0
 DURABLE_MODE = "temporal"
 """Runs in it are kept in the store and begun again; nobody serves them for a moment in between."""
@@ -353,8 +355,12 @@ def _sender(settings: Settings, store: ExecutionStore) -> Sender | None:
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     cancelled = list(tasks)
-    for task in cancelled:
-        task.cancel()
+    left = set(cancelled)
+    while left:
+        # Again and again: a library may lose a cancellation, and this process is to end all the same.
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*cancelled, return_exceptions=True)
 
 

@@ -230,7 +230,9 @@ class DirectMode:
     ) -> Answer:
         pool = await self._connected()
         try:
-            answer: Answer = await asyncio.wait_for(_answer(pool, call), timeout_s)
+            # Not wait_for, which in Python 3.11 loses a cancellation that comes with the answer.
+            async with asyncio.timeout(timeout_s):
+                answer: Answer = await _answer(pool, call)
             return answer
         except RayActorError as exc:
             self._pool = None

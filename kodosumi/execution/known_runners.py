@@ -72,7 +72,9 @@ class KnownRunners:
         if actor is None:
             return await otherwise()
         try:
-            return await asyncio.wait_for(_answer(actor, call), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                answer: Answer = await _answer(actor, call)
+            return answer
         except RayTaskError as exc:
             if isinstance(exc.cause, FINAL):
                 raise exc.cause from None

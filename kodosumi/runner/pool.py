@@ -260,8 +260,8 @@ class RunnerPool:
         # Known before its first event can be stored: so the spooler never takes it for a lost one.
         run = self._runs.add(spec)
         try:
-            async with run.putting:
-                await asyncio.wait_for(run.producer.put(head_events(spec)), PUT_TIMEOUT_S)
+            async with run.putting, asyncio.timeout(PUT_TIMEOUT_S):
+                await run.producer.put(head_events(spec))
         except (TransportError, TimeoutError) as exc:
             self._runs.drop(run)
             reason = str(exc) or "the event queue is full and nothing is being stored"
@@ -306,7 +306,8 @@ class RunnerPool:
         except ValueError:
             return
         try:
-            current = await asyncio.wait_for(process.current(this_actor()), ADOPT_TIMEOUT_S)
+            async with asyncio.timeout(ADOPT_TIMEOUT_S):
+                current = await process.current(this_actor())
         except (RayError, TimeoutError) as exc:
             logger.warning("runner %s does not answer and is ended: %s", name, exc)
             process.end()

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from ..error import ExecutionNotFound, LaunchUnavailable, LockNotFound, LockReleased
 from .lock_types import LockAnswer, LockClaim, OpenLock
 from .pool_runs import Run, Runs
+from .process import RunnerProcess
 from .stock import ProcessStock
 
 TOOK_TIMEOUT_S = 5.0
@@ -72,8 +73,13 @@ class LockDesk:
 
     async def _took(self, claim: str) -> bool:
         """Whether any process took a claim's answer."""
-        answers = (asyncio.wait_for(process.took(claim), TOOK_TIMEOUT_S) for process in self._stock.processes)
-        return True in await asyncio.gather(*answers, return_exceptions=True)
+
+        async def took(process: RunnerProcess) -> bool:
+            async with asyncio.timeout(TOOK_TIMEOUT_S):
+                taken: bool = await process.took(claim)
+            return taken
+
+        return True in await asyncio.gather(*map(took, self._stock.processes), return_exceptions=True)
 
     async def _asked(self, fid: str, lid: str, call: Callable[[LockPlace], Awaitable[Answer]]) -> Answer:
         """What the run's place says; asked again where another process takes over under the call."""

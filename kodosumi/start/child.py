@@ -87,7 +87,8 @@ class Child:
         try:
             self._writer.write(f"{word}\n".encode())
             await self._writer.drain()
-            await asyncio.wait_for(self._heard_or_died(answer), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._heard_or_died(answer)
         except (OSError, ChildDied, TimeoutError):
             return False
         return True
@@ -121,7 +122,8 @@ class Child:
             # Not SIGTERM: on that Ray writes a trace of its own to the terminal first.
             self._process.send_signal(signal.SIGINT)
         try:
-            await asyncio.wait_for(self._process.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._process.wait()
             return True
         except TimeoutError:
             return False

@@ -153,7 +153,8 @@ class Stack:
 
     async def _ready_in_time(self, child: Child) -> None:
         try:
-            await asyncio.wait_for(self._ready(child), READY_TIMEOUT_S)
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self._ready(child)
         except TimeoutError as exc:
             raise KodosumiError(f"{child.name} was not ready within {READY_TIMEOUT_S:.0f} s") from exc
 

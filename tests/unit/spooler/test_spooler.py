@@ -31,6 +31,7 @@ class Mode:
     def __init__(self) -> None:
         self.runs: set[str] = set()
         self.refusal: str | None = None
+        self.refusals = 0
         self.died = asyncio.Event()
 
     async def known(self, fids: Collection[str]) -> frozenset[str]:
@@ -38,6 +39,7 @@ class Mode:
 
     async def refuse(self, reason: str | None) -> None:
         self.refusal = reason
+        self.refusals += 1
 
     async def configure(self) -> None: ...
 
@@ -240,6 +242,23 @@ async def test_what_is_logged_of_an_execution_names_it() -> None:
     assert (fields["process"], fields["fid"], fields["level"]) == ("spooler", fid, "ERROR")
     assert "the file is damaged" in fields["exception"]
     assert "kept to itself" not in lines.getvalue()
+
+
+async def test_a_spooler_ends_though_what_it_waits_for_loses_a_cancellation() -> None:
+    bench, lost = Bench(), asyncio.Event()
+
+    async def restarted() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if lost.is_set():
+                raise
+            lost.set()
+
+    bench.mode.restarted = restarted  # type: ignore[method-assign]
+    async with bench.spooling():
+        await until(lambda: bench.mode.refusals > 0)
+    assert lost.is_set()
 
 
 async def test_a_spooler_that_stops_leaves_the_rest_to_the_next() -> None:
