@@ -67,7 +67,6 @@ ENV PATH=/opt/kodosumi/bin:$PATH \
     KODO_TEMPORAL_LOG_FILE=/dev/null
 USER kodosumi
 WORKDIR /data
-VOLUME /data
 EXPOSE 3370
 HEALTHCHECK --interval=30s --timeout=20s --start-period=90s CMD ["healthcheck"]
 CMD ["koco", "--help"]

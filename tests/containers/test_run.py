@@ -113,6 +113,19 @@ def test_every_container_runs_and_is_healthy_and_migrate_has_ended_well(project:
     assert set(lasting) == {"proxy", "panel", "spooler", "ray", "examples", "postgres", "redis"}
 
 
+def test_every_volume_has_a_name(project: Project) -> None:
+    """One without stays behind, unused, whenever its container is made anew."""
+    volumes = {
+        (service_of(container), mount["Name"])
+        for container in project.containers()
+        for mount in container["Mounts"]
+        if mount["Type"] == "volume"
+    }
+
+    named = {f"{project.name}_{name}" for name in ("postgres", "redis", "data")}
+    assert {(service, name) for service, name in volumes if name not in named} == set()
+
+
 def test_no_container_of_ours_runs_anything_as_root(project: Project) -> None:
     roots = {
         service_of(container): lines
