@@ -5,27 +5,19 @@ Panel and app are served; the run, its spooler and the store live in this proces
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
 from kodosumi import forms as F
-from kodosumi import launcher as launchers
-from kodosumi.config import Settings
 from kodosumi.core import InputsError, Launch
-from kodosumi.execution.memory import MemoryMode
-from kodosumi.launcher import Launcher
 from kodosumi.serve import ServeAPI
 from kodosumi.service.context import Panel
-from kodosumi.spooler import Spooler
-from kodosumi.store.memory import MemoryExecutionStore
-from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
-from tests.integration.panel.flow.apps import Source, register
+from tests.integration.panel.flow.apps import Source
 from tests.integration.service.files.uploading import uploaded
 
 
@@ -65,27 +57,10 @@ def app_with_files(panel: Panel) -> ServeAPI:
 
 
 @pytest.fixture
-async def source(
-    panel: Panel,
-    address: str,
-    admin: Any,
-    serve: Any,
-    store: MemoryExecutionStore,
-    transport: MemoryTransport,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Source]:
+async def source(panel: Panel, registered: Any) -> Source:
     """The app, registered; what it launches runs here."""
-    monkeypatch.setattr(panel.settings, "app_server", address)
-    launcher = Launcher(Settings(execution_mode="memory", event_transport="memory", _env_file=None))
-    launcher.mode = mode = MemoryMode(transport)
-    monkeypatch.setattr(launchers, "_launcher_of", lambda pid: launcher)
-    spooler = Spooler(panel.settings, store=store, transport=transport, mode=mode)
-    spooling = asyncio.create_task(spooler.run())
-    served: Source = await serve(app_with_files(panel))
-    await register(admin, served.openapi)
-    yield served
-    spooler.stop()
-    await spooling
+    source: Source = await registered(app_with_files(panel))
+    return source
 
 
 async def listed(client: httpx.AsyncClient, files: dict[str, str]) -> str:

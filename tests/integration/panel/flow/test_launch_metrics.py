@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kodosumi import launcher as launchers
-from kodosumi.config import Settings
 from kodosumi.core import Launch
-from kodosumi.execution.memory import MemoryMode
 from kodosumi.forms import InputText, Model, Submit
-from kodosumi.launcher import Launcher
 from kodosumi.serve import ServeAPI
 from kodosumi.service.context import Panel
 from kodosumi.service.metering import parts
-from kodosumi.spooler import Spooler
-from kodosumi.store.memory import MemoryExecutionStore
-from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
-from tests.integration.panel.flow.apps import Source, register
+from tests.integration.panel.flow.apps import Source
 
 PROXY = "/-/{path:path}"
 
@@ -58,27 +50,10 @@ def always_ask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def source(
-    panel: Panel,
-    address: str,
-    admin: Any,
-    serve: Any,
-    store: MemoryExecutionStore,
-    transport: MemoryTransport,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Source]:
+async def source(panel: Panel, registered: Any) -> Source:
     """The app, registered; what it launches runs here."""
-    monkeypatch.setattr(panel.settings, "app_server", address)
-    launcher = Launcher(Settings(execution_mode="memory", event_transport="memory", _env_file=None))
-    launcher.mode = mode = MemoryMode(transport)
-    monkeypatch.setattr(launchers, "_launcher_of", lambda pid: launcher)
-    spooler = Spooler(panel.settings, store=store, transport=transport, mode=mode)
-    spooling = asyncio.create_task(spooler.run())
-    served: Source = await serve(asking_app(panel))
-    await register(admin, served.openapi)
-    yield served
-    spooler.stop()
-    await spooling
+    source: Source = await registered(asking_app(panel))
+    return source
 
 
 async def scraped(admin: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
