@@ -41,6 +41,10 @@ def whole(events: list[Message]) -> bool:
     return told == list(range(len(told))) and texts(events, "final") == [f'{{"int": {len(told)}}}']
 
 
+FILLED_S = 300.0
+"""What a burst, slow by then, may take until there's no room for more of it."""
+
+
 def spoolers(plant: Plant) -> list[dict[str, object]]:
     """What health says of each living spooler."""
     found: list[dict[str, object]] = plant.health().json()["parts"]["spooler"].get("spoolers", [])
@@ -120,7 +124,9 @@ def test_with_all_spoolers_dead_runs_wait_and_all_arrives_once_there_is_one(plan
 
         wait_for(lambda: plant.health().json()["parts"]["spooler"]["state"], lambda state: state == "down")
         transport = wait_for(
-            lambda: plant.health().json()["parts"]["transport"], lambda part: part["waiting_producers"] == len(fids)
+            lambda: plant.health().json()["parts"]["transport"],
+            lambda part: part["waiting_producers"] == len(fids),
+            FILLED_S,
         )
         assert transport["waiting_events"] <= len(fids) * 10_000
         assert plant.health().status_code == 503

@@ -71,7 +71,7 @@ def test_without_a_spooler_producers_wait_and_all_arrives_once_there_is_one(plan
     assert plant.health().status_code == 503
     # Full when what waits doesn't grow any more: the queue's bound holds the runner up, and the runner's the agent.
     full = wait_for(
-        lambda: plant.health().json()["parts"]["transport"]["waiting_events"], lambda n: n > QUEUE_EVENTS * 0.7
+        lambda: plant.health().json()["parts"]["transport"]["waiting_events"], lambda n: n > QUEUE_EVENTS * 0.7, 300.0
     )
     assert full <= QUEUE_EVENTS
     gate.touch()
