@@ -20,6 +20,10 @@ LOSS = "lost"
 EVENTS = 20_000
 
 
+FILLED_S = 300.0
+"""What a burst, slow by then, may take until there's no room for more of it."""
+
+
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
     """A Redis that keeps what it accepted, also when it is killed."""
@@ -39,10 +43,6 @@ def whole(events: list[Message]) -> bool:
     """Whether a run came through whole and says so."""
     told = numbers(events)
     return told == list(range(len(told))) and texts(events, "final") == [f'{{"int": {len(told)}}}']
-
-
-FILLED_S = 300.0
-"""What a burst, slow by then, may take until there's no room for more of it."""
 
 
 def spoolers(plant: Plant) -> list[dict[str, object]]:
