@@ -19,7 +19,6 @@ pytestmark = pytest.mark.fault
 LOSS = "lost"
 EVENTS = 20_000
 
-
 FILLED_S = 300.0
 """What a burst, slow by then, may take until there's no room for more of it."""
 
