@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from .runs import cancel_runs
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+END_WITHIN_S = 50.0
+"""What a spooler may take to end once it was told to."""
 
 
 def spool_here(settings: Settings, lifeline: Lifeline | None = None) -> None:
@@ -59,9 +62,14 @@ async def _spool(settings: Settings, lifeline: Lifeline | None) -> None:
     spooler = Spooler(settings, mode=mode, store=store)
     loop = asyncio.get_running_loop()
 
+    def stop() -> None:
+        # Should it hang, it says where and ends: what it has taken and not stored is given to another, or to the next.
+        faulthandler.dump_traceback_later(END_WITHIN_S, exit=True)
+        spooler.stop()
+
     def catch_signals() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, spooler.stop)
+            loop.add_signal_handler(number, stop)
 
     catch_signals()
     if lifeline is None:

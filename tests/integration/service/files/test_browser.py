@@ -19,11 +19,11 @@ from kodosumi.store.memory import MemoryExecutionStore
 from kodosumi.transport.memory import MemoryTransport
 from tests.conditions import until
 from tests.integration.panel.flow.apps import Source, register
-from tests.integration.panel.flow.conftest import serve
+from tests.integration.panel.flow.conftest import registered, serve
 from tests.integration.panel.flow.test_app_behind_panel import app_with_files, source
 from tests.integration.service.files.uploading import put
 
-__all__ = ["serve", "source"]
+__all__ = ["registered", "serve", "source"]
 
 pytestmark = pytest.mark.browser
 
