@@ -1,14 +1,15 @@
-"""What an endpoint says about itself, and how a launch finds it: by function, request or call stack.
+"""Metadata of endpoints, and how a launch finds it: by function, request or call stack.
 
-Below ``launch`` and above what a run is made of: ``serve`` remembers here, ``launch`` looks up here. An app that was
-pickled into a Serve replica remembers its endpoints again when it is unpickled.
+``ServeAPI`` registers the metadata of its endpoints here and ``Launch`` looks it up. Both may run in another process
+than the one that defined the endpoint, with functions that were pickled by value on the way. Nothing here relies on a
+copy, or its code object, being equal to the original: pickling may change both (docs/notes/cloudpickle.md).
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from types import CodeType, FrameType
@@ -19,13 +20,17 @@ from .runner.spec import Retry
 
 @dataclass(frozen=True, slots=True)
 class EndpointMeta:
-    """What is known of an endpoint; what its author left out is None. All but ``retry`` is published.
+    """Metadata of an endpoint. A field that its author left out is None. All fields but ``retry`` are published.
 
     Attributes:
-        summary: its title. description: one paragraph about it. tags: words to find it by.
-        deprecated: whether users should turn elsewhere.
-        author: who to write to. organization: whose it is. version: of the service.
-        retry: when the code of its runs is called again, in portable form.
+        summary: Title.
+        description: One paragraph.
+        tags: Words to find the endpoint by.
+        deprecated: Whether users should choose another endpoint.
+        author: Contact address.
+        organization: Owner of the service.
+        version: Version of the service.
+        retry: When the code of a run is called again after an error, in portable form.
     """
 
     summary: str | None = None
@@ -39,51 +44,63 @@ class EndpointMeta:
 
     @property
     def published(self) -> dict[str, Any]:
-        """What runs and lists tell of it, by name."""
+        """The fields that runs and lists of flows show, by name."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "retry"}
 
 
-# Endpoints live as long as their process, so nothing is ever forgotten here.
-_by_function: dict[Any, EndpointMeta] = {}
-_by_code: dict[tuple[CodeType, str], list[tuple[Any, EndpointMeta]]] = {}
+_ATTRIBUTE = "__kodosumi_endpoint__"
+"""Attribute of a registered function that holds its metadata. It is pickled with the function."""
+
+_Location = tuple[str, str, int]
+"""Module, qualified name and first line of a function's definition. Pickling by value keeps all three."""
+
+# Endpoints live as long as their process, so entries are never removed.
+_by_location: dict[_Location | None, list[tuple[Any, EndpointMeta]]] = {}
 _served: ContextVar[EndpointMeta | None] = ContextVar("kodosumi_served_endpoint", default=None)
 
 
 def remember(function: Callable[..., Any], meta: EndpointMeta) -> None:
-    """Keeps an endpoint's metadata for launches that name the function or are called from within it.
+    """Registers an endpoint's metadata for launches that name the function or are called from within it.
 
     Args:
-        function: what the author registered. meta: replaces what was remembered for it before.
+        function: The callable that the author registered.
+        meta: Its metadata. Replaces what was registered for the function before.
     """
-    try:
-        _by_function[function] = meta
-    except TypeError:
-        return  # an unhashable callable is found while it is being served
-    code = _code_of(function)
-    if code is not None:
-        known = _by_code.setdefault((code, code.co_filename), [])
-        known[:] = [entry for entry in known if entry[0] != function] + [(function, meta)]
+    # Bound methods, builtins and classes with slots refuse attributes. They are found by their location.
+    with suppress(AttributeError, TypeError):
+        setattr(function, _ATTRIBUTE, meta)
+    known = _by_location.setdefault(_locate(function), [])
+    known[:] = [entry for entry in known if entry[0] != function] + [(function, meta)]
 
 
 def meta_of(function: Callable[..., Any]) -> EndpointMeta | None:
-    """The metadata of a registered function, also through decorators and copies of it; None for any other."""
-    try:
-        meta = _by_function.get(function) or _by_function.get(inspect.unwrap(function))
-    except TypeError:
-        return None
-    if meta is None and (code := _code_of(function)) is not None:
-        known = _by_code.get((code, code.co_filename), [])
-        meta = known[0][1] if len(known) == 1 else None
-    return meta
+    """Returns the metadata of a registered function, of a decorated one, or of a copy that was pickled by value.
+
+    Args:
+        function: A callable. One that was never registered has no metadata.
+    """
+    original = inspect.unwrap(function)
+    for candidate in (function, original):
+        meta = getattr(candidate, _ATTRIBUTE, None)
+        if isinstance(meta, EndpointMeta):
+            return meta
+    location = _locate(original)
+    known = _by_location.get(location, [])
+    for registered, meta in known:
+        if registered in (function, original):
+            return meta
+    metas = [meta for _, meta in known]
+    # A copy of a bound method: unambiguous as long as all methods of this definition have the same metadata.
+    return metas[0] if location and metas and all(meta == metas[0] for meta in metas) else None
 
 
 def meta_from_stack(frame: FrameType | None) -> EndpointMeta | None:
-    """The metadata of the endpoint that is being served, else of the nearest registered function up the stack.
+    """Returns the metadata of the endpoint that is being served, else of the nearest registered function up the stack.
 
-    The request counts first: endpoints made by one factory share their code, and a helper may be far from its endpoint.
+    The request comes first: endpoints of one factory share their code, and a helper may be far from its endpoint.
 
     Args:
-        frame: where to begin.
+        frame: The innermost frame to look at.
     """
     served = _served.get()
     while served is None and frame is not None:
@@ -94,7 +111,11 @@ def meta_from_stack(frame: FrameType | None) -> EndpointMeta | None:
 
 @contextmanager
 def serving(meta: EndpointMeta) -> Iterator[None]:
-    """While the block runs, launches made in it, and in threads and tasks begun by it, belong to this endpoint."""
+    """Makes launches inside the block, and in threads and tasks started by it, belong to an endpoint.
+
+    Args:
+        meta: The endpoint's metadata.
+    """
     token = _served.set(meta)
     try:
         yield
@@ -103,23 +124,41 @@ def serving(meta: EndpointMeta) -> Iterator[None]:
 
 
 def _meta_of_frame(frame: FrameType) -> EndpointMeta | None:
-    known = _by_code.get((frame.f_code, frame.f_code.co_filename), [])
+    known = _by_location.get(_code_location(frame.f_globals, frame.f_code), [])
     if len(known) > 1:
-        known = [entry for entry in known if _runs_in(entry[0], frame)] or known
+        known = [entry for entry in known if _can_run_in(entry[0], frame)] or known
     return known[-1][1] if known else None
 
 
-def _runs_in(function: Any, frame: FrameType) -> bool:
-    """Whether a frame of shared code belongs to this closure: its free variables hold the very same objects."""
-    function = getattr(inspect.unwrap(function), "__func__", inspect.unwrap(function))
+def _can_run_in(function: Any, frame: FrameType) -> bool:
+    """Whether a frame may belong to this closure and not to another one with the same code.
+
+    The free variables of the function and the frame must hold the same objects, or equal ones of a plain type: those of
+    a copy are never the same objects.
+    """
+    function = _unwrap(function)
     cells = zip(frame.f_code.co_freevars, function.__closure__ or (), strict=False)
     try:
-        return all(cell.cell_contents is frame.f_locals.get(name) for name, cell in cells)
+        return all(_is_same(cell.cell_contents, frame.f_locals.get(name)) for name, cell in cells)
     except ValueError:
         return False  # a cell that is still empty
 
 
-def _code_of(function: Any) -> CodeType | None:
+def _is_same(first: object, second: object) -> bool:
+    # Only plain types: the comparison of others may raise, or return no bool.
+    return first is second or (type(first) is type(second) and isinstance(first, str | bytes | int) and first == second)
+
+
+def _locate(function: Any) -> _Location | None:
+    function = _unwrap(function)
+    code = getattr(function, "__code__", None)
+    return _code_location(function.__globals__, code) if isinstance(code, CodeType) else None
+
+
+def _code_location(variables: dict[str, Any], code: CodeType) -> _Location:
+    return str(variables.get("__name__")), code.co_qualname, code.co_firstlineno
+
+
+def _unwrap(function: Any) -> Any:
     function = inspect.unwrap(function)
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return code if isinstance(code, CodeType) else None
+    return getattr(function, "__func__", function)

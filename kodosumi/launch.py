@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
 
-import cloudpickle
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -28,6 +27,7 @@ from .error import BadEntryPoint, BadInputs, FileError, LaunchError, LaunchUnava
 from .events import new_fid, storable
 from .identity import ANONYMOUS, RunGrant
 from .launcher import environment_of, launcher
+from .runner.entry import pickle_for_run
 from .runner.payload import wrap
 from .runner.spec import Retry, RunFiles, RunSpec, UploadedFile
 
@@ -214,21 +214,19 @@ def _portable(entry_point: object) -> str | bytes:
             raise BadEntryPoint(f"entry point {entry_point!r}: name a module too, as in 'my_service.calc:execute'")
         return entry_point
     try:
-        pickled: bytes = cloudpickle.dumps(entry_point)
+        return pickle_for_run(entry_point)
     except Exception as exc:
         name = _name_of(entry_point)
         raise BadEntryPoint(
             f"entry point {name} cannot be sent to the cluster ({exc}); name it as 'module:name'"
         ) from exc
-    return pickled
 
 
 def _pickled_inputs(inputs: Any) -> bytes:
     try:
-        pickled: bytes = cloudpickle.dumps(inputs)
+        return pickle_for_run(inputs)
     except Exception as exc:
         raise BadInputs(f"the inputs cannot be sent to the cluster ({exc}); pass plain values") from exc
-    return pickled
 
 
 async def _start(spec: RunSpec, uploads: PendingUploads | None) -> None:

@@ -10,10 +10,12 @@ import functools
 import importlib
 import inspect
 import traceback
+from collections import ChainMap
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import CodeType, TracebackType
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -46,6 +48,23 @@ def resolve(entry_point: str | bytes) -> Any:
         except AttributeError:
             raise BadEntryPoint(f"entry point {entry_point!r}: {_described(found)} has no {name!r}") from None
     return found
+
+
+def pickle_for_run(value: object) -> bytes:
+    """Pickles an entry point or inputs for a run. Tracebacks of functions in it name the author's file and lines.
+
+    Args:
+        value: What ``cloudpickle`` can pickle.
+
+    Returns:
+        Bytes for ``cloudpickle.loads``.
+
+    Raises:
+        Exception: The value, or one that it refers to, cannot be pickled.
+    """
+    buffer = BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
 
 
 def crew_of(target: Any) -> Any | None:
@@ -81,6 +100,21 @@ def traceback_text(exc: BaseException) -> str:
     while frames is not None and _is_plumbing(frames):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(exc), exc, frames)).rstrip()
+
+
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return _restore_code, (code.co_filename, make, arguments)
+
+
+def _restore_code(filename: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
+    return make(*arguments).replace(co_filename=filename)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Keeps the file name of code, which cloudpickle replaces by ``<dynamic-code>`` since 3.1.3."""
+
+    dispatch_table: ClassVar = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
 
 def _parts(entry_point: str) -> tuple[str, str]:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import cloudpickle
-
 from kodosumi.error import ExecutionClosed
 from kodosumi.events import Event
+from kodosumi.runner.entry import pickle_for_run
 from kodosumi.runner.spec import AppEnvironment, RunSpec
 from kodosumi.transport import TRANSPORTS, ProducerTicket
 
@@ -77,5 +76,5 @@ class RecorderTransport:
 
 
 def spec_of(fid: str, entry_point: Any, inputs: Any = None) -> RunSpec:
-    portable = entry_point if isinstance(entry_point, str) else cloudpickle.dumps(entry_point)
-    return RunSpec(fid, "tester", AppEnvironment("test"), portable, cloudpickle.dumps(inputs), "{}", "{}")
+    portable = entry_point if isinstance(entry_point, str) else pickle_for_run(entry_point)
+    return RunSpec(fid, "tester", AppEnvironment("test"), portable, pickle_for_run(inputs), "{}", "{}")

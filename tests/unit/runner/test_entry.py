@@ -7,10 +7,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
 from kodosumi.error import BadEntryPoint
-from kodosumi.runner.entry import bound, resolve
+from kodosumi.runner.entry import bound, pickle_for_run, resolve
 from tests.unit.runner.recorder import spec_of
 
 SOURCE = """
@@ -95,6 +96,18 @@ def test_only_parameters_named_inputs_and_tracer_are_given() -> None:
     assert bound(dict, 1, 2)() == {}
 
 
+def test_code_in_inputs_keeps_its_file_name() -> None:
+    def convert(text: str) -> int:
+        return int(text.split()[0])
+
+    copy = cloudpickle.loads(pickle_for_run({"convert": convert}))["convert"]
+
+    with pytest.raises(ValueError, match="invalid literal") as raised:
+        copy("x")
+    assert __file__ in {str(entry.path) for entry in raised.traceback[1:]}
+    assert copy("7 8") == 7
+
+
 def test_what_cannot_be_called_is_refused() -> None:
     with pytest.raises(BadEntryPoint, match="a value of type int"):
         bound(3, 1, 2)
@@ -116,6 +129,7 @@ async def test_an_error_shows_the_authors_frames_only(serve) -> None:
         assert text.startswith("Traceback (most recent call last):\n  File")
         assert text.splitlines()[-1] == "KeyError: 'missing'"
         assert "kodosumi/runner" not in text and "asyncio" not in text
+        assert f'File "{__file__}", line ' in text and 'raise KeyError("missing")' in text
         assert served.record.pairs[-1] == ("status", "error")
         assert not served.record.payloads("final")
 

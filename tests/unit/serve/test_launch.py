@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import pytest
 from fastapi import FastAPI, Request
 
@@ -16,6 +17,7 @@ from kodosumi.core import Launch
 from kodosumi.error import BadInputs, LaunchUnavailable
 from kodosumi.events import is_fid
 from kodosumi.identity import ANONYMOUS
+from kodosumi.runner.entry import resolve
 from kodosumi.runner.spec import RunFiles
 from kodosumi.serve import ServeAPI
 from tests.conditions import until
@@ -48,6 +50,19 @@ async def test_a_run_takes_the_id_and_the_key_that_the_panel_granted(client_of: 
     assert (spec.fid, spec.username, spec.app_url, spec.panel_url) == (FID, "alice", BASE, "http://panel.test")
     assert spec.files == RunFiles("http://panel.test", headers["x-kodosumi-run"], "/files", "m")
     assert json.loads(spec.meta_payload)["dict"]["fid"] == FID
+
+
+async def test_an_entry_point_that_is_sent_as_an_object_keeps_its_file_name(client_of: Client, mode: NotedMode) -> None:
+    def local() -> None: ...
+
+    async def handler(request: Request) -> Any:
+        return Launch(request, local, inputs={"call": local})
+
+    await post(client_of, app_that_launches(handler), vouched("POST", "/"))
+
+    (spec,) = mode.specs
+    assert resolve(spec.entry_point).__code__.co_filename == __file__
+    assert cloudpickle.loads(spec.inputs)["call"].__code__.co_filename == __file__
 
 
 async def test_without_a_panel_files_are_where_the_process_keeps_its_own(client_of: Client, mode: NotedMode) -> None:

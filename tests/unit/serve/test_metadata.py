@@ -13,7 +13,9 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import State
 
+from kodosumi import endpoint
 from kodosumi import forms as F
+from kodosumi.core import Retry
 from kodosumi.endpoint import EndpointMeta, meta_from_stack, meta_of
 from kodosumi.serve import ServeAPI
 
@@ -86,6 +88,90 @@ def test_a_reference_finds_its_metadata_through_decorators() -> None:
     assert meta_of(enter) == meta_of(decorated) == expected
     assert meta_of(cloudpickle.loads(cloudpickle.dumps(enter))) == expected
     assert meta_of(len) is None and meta_of(found) is None
+
+
+def copied(value: Any) -> Any:
+    """A copy as another process gets it."""
+    return cloudpickle.loads(cloudpickle.dumps(value))
+
+
+def test_copies_of_one_factorys_endpoints_keep_their_own_metadata() -> None:
+    one, two = factory_app().state.made
+
+    for _ in range(2):  # a copy of a copy too
+        one, two = copied(one), copied(two)
+        assert [meta_of(each) for each in (one, two)] == [
+            EndpointMeta(summary=name, tags=("x",), author="A", version="1") for name in ("one", "two")
+        ]
+
+
+def test_copies_in_a_process_that_knows_no_endpoint_keep_their_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = ServeAPI()
+
+    @app.enter("/", FORM, summary="S", retry=Retry(max_attempts=2))
+    def enter() -> None: ...
+
+    pickled_app, pickled_function = cloudpickle.dumps(app), cloudpickle.dumps(enter)
+    expected = meta_of(enter)
+    monkeypatch.setattr(endpoint, "_by_location", {})
+
+    assert expected is not None and expected.retry is not None
+    assert meta_of(cloudpickle.loads(pickled_function)) == expected
+    (registered,) = [function for function, _ in cloudpickle.loads(pickled_app)._endpoints]
+    assert meta_of(registered) == expected
+
+
+class Desk:
+    """Endpoints as bound methods, which can't have attributes of their own."""
+
+    def enter(self) -> str:
+        return found().headers["kodosumi_launch"]
+
+
+def test_a_bound_method_and_its_copies_have_metadata() -> None:
+    app = ServeAPI()
+    local = type("Local", (Desk,), {"enter": lambda self: found().headers["kodosumi_launch"]})
+    for desk in (Desk(), local()):
+        app.enter("/", FORM, summary="desk")(desk.enter)
+
+        assert meta_of(desk.enter) == meta_of(copied(desk.enter)) == meta_of(copied(copied(app)._endpoints[-1][0]))
+        assert desk.enter() == copied(desk.enter)() == "desk"
+
+
+def test_methods_of_several_objects_keep_their_own_metadata() -> None:
+    app, desks = ServeAPI(), [Desk(), Desk()]
+    for number, desk in enumerate(desks):
+        app.enter(f"/{number}", FORM, summary=f"desk {number}")(desk.enter)
+
+    assert [meta_of(desk.enter) for desk in desks] == [EndpointMeta(summary="desk 0"), EndpointMeta(summary="desk 1")]
+    # A copy could be either's: no metadata is better than another endpoint's retry.
+    assert meta_of(copied(desks[0].enter)) is None
+
+
+def test_a_copy_called_directly_is_found_on_the_stack() -> None:
+    app = ServeAPI()
+
+    def make(name: str) -> Callable[[], str]:
+        @app.enter(f"/{name}", FORM, summary=name)
+        def enter() -> str:
+            assert name
+            return found().headers["kodosumi_launch"]
+
+        return enter
+
+    # Long names are not interned: the copies' free variables are equal, and not the same objects.
+    names = ["the first of two names", "the second of two names"]
+    assert [copied(make(name))() for name in names] == names
+
+
+def test_two_functions_of_one_line_keep_their_own_metadata() -> None:
+    app = ServeAPI()
+    both = [lambda: 1, lambda: 2]
+    for number, function in enumerate(both):
+        app.enter(f"/{number}", FORM, summary=str(number))(function)
+
+    assert [meta_of(each) for each in both] == [meta_of(copied(each)) for each in both]
+    assert [meta.summary for each in both if (meta := meta_of(each))] == ["0", "1"]
 
 
 def test_a_handler_called_directly_is_found_on_the_stack() -> None:
