@@ -1,17 +1,18 @@
-# `make start` runs everything on this machine, `make test` tests it. Everything lives in .venv.
-BIN := .venv/bin
+# `make start` runs everything on this machine, `make test` tests it. Everything is installed into .venv, in the versions
+# of the lock files. With LATEST=1, tests use .venv-latest with the newest versions that pyproject.toml admits.
+BIN := .venv$(if $(LATEST),-latest)/bin
 EXAMPLES := hello forms prime my_service approval documents durable
 
-.PHONY: help setup dev start test test-unit test-containers rounds check browser servers bench docs lock clean
+.PHONY: help setup dev start test test-all test-unit test-latest test-containers rounds check browser servers bench docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
-setup:  ## the environment with the package
+setup:  ## install the package into .venv
 	@scripts/setup
 
-dev:  ## the environment with what tests and checks need
-	@scripts/setup dev
+dev:  ## install the package, and what tests and checks need
+	@scripts/setup $(if $(LATEST),latest,dev)
 
 start: setup  ## run the examples on Ray Serve, a spooler and the panel; Ctrl-C ends it
 	@$(BIN)/koco start --app-dir examples $(foreach app,$(EXAMPLES),--app $(app).app:fast_app)
@@ -22,11 +23,18 @@ browser: dev
 servers: dev
 	@scripts/servers > /dev/null || { echo "some servers are missing: their tests are skipped" >&2; test "$$CI" != true; }
 
-test: dev browser servers  ## every test
-	@$(BIN)/python -m pytest --durations=20 --durations-min=3
+test: $(if $(LATEST),test-latest,test-all)  ## run every test; LATEST=1: see test-latest; ARGS="-k name": options of pytest
 
-test-unit: dev  ## tests without services
-	@$(BIN)/python -m pytest tests/unit
+test-all: dev browser servers
+	@$(BIN)/python -m pytest --durations=20 --durations-min=3 $(ARGS)
+
+test-unit: dev  ## run the tests that need no services
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-latest:  ## run the unit tests and the installed wheel with the newest versions that pyproject.toml admits
+	@scripts/setup latest
+	@.venv-latest/bin/python -m pytest tests/unit $(ARGS)
+	@.venv-latest/bin/python -m pytest tests/wheel -m wheel
 
 test-containers: dev  ## build the image and test the Compose stack
 	@scripts/test-containers
@@ -48,9 +56,9 @@ docs: dev  ## write the generated references
 bench: dev  ## measure a running stack and print the table of benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
 
-lock:  ## renew what the container image is made of; UPGRADE=1 takes the newest versions
+lock: dev  ## write the lock files after a change of pyproject.toml; UPGRADE=1 takes the newest versions
 	@scripts/lock $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove caches and the environment (not data)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log dist build
+	rm -rf .venv .venv-latest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -108,14 +108,28 @@ def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{s3_server.create_bucket()}/kodo"
 
 
-TIERS = ("unit", "integration", "acceptance", "containers")
+TIERS = ("unit", "integration", "acceptance", "containers", "wheel")
+ON_DEMAND = ("containers", "wheel")
+"""Folders whose tests run only when their marker, which has the folder's name, is selected with ``-m``."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Small tests first. The acceptance tier's stack reads every event of the session's Ray, so it must come last."""
-    tests = Path(__file__).parent
-    items.sort(key=lambda item: _tier(item.path.relative_to(tests)))
+    selected = str(config.getoption("markexpr"))
+    deselected = []
+    for item in items:
+        folder = _folder(item)
+        if folder in ON_DEMAND:
+            item.add_marker(folder)
+            if folder not in selected:
+                deselected.append(item)
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
+    items.sort(key=lambda item: TIERS.index(_folder(item)) if _folder(item) in TIERS else 0)
 
 
-def _tier(path: Path) -> int:
-    return TIERS.index(path.parts[0]) if path.parts[0] in TIERS else 0
+def _folder(item: pytest.Item) -> str:
+    """The folder below ``tests/`` that a test is in."""
+    return item.path.relative_to(Path(__file__).parent).parts[0]

@@ -37,13 +37,18 @@ class StackProcess:
         folder: its current folder; data and logs land there.
         arguments: of `koco start`.
         environment: variables on top of this process's and of free ports; None takes one away.
+        koco: the command to run; that of this environment by default.
 
     Attributes:
         url: the panel's address. serve_port: Ray Serve's port. mark: value of :data:`MARK`.
     """
 
     def __init__(
-        self, folder: Path, arguments: Sequence[str] = (), environment: Mapping[str, str | None] | None = None
+        self,
+        folder: Path,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str | None] | None = None,
+        koco: Path = KOCO,
     ) -> None:
         self.folder = folder
         self.port, self.serve_port = free_port(), free_port()
@@ -62,7 +67,7 @@ class StackProcess:
         self.environment = {name: value for name, value in merged.items() if value is not None}
         self._written: list[bytes] = []
         self.process = subprocess.Popen(
-            [str(KOCO), "start", *arguments],
+            [str(koco), "start", *arguments],
             cwd=folder,
             env=self.environment,
             stdout=subprocess.PIPE,

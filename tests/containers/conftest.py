@@ -24,16 +24,11 @@ NO_ENGINE = (
 PROJECT = pytest.StashKey[list[Project]]()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """These run only when they're asked for: they take an engine, an image and many minutes."""
-    ours = [item for item in items if item.path.is_relative_to(HERE)]
-    if "containers" not in str(config.getoption("markexpr")):
-        config.hook.pytest_deselected(items=ours)
-        items[:] = [item for item in items if not item.path.is_relative_to(HERE)]
-    for item in ours:
-        item.add_marker(pytest.mark.containers)
-        item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Building an image and starting a stack take many minutes."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 @pytest.fixture(scope="session", autouse=True)
