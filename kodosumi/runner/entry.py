@@ -164,6 +164,6 @@ def _described(found: Any) -> str:
 
 def _is_plumbing(frames: TracebackType) -> bool:
     filename = frames.tb_frame.f_code.co_filename
-    if filename.startswith(("<frozen importlib", _OWN_FOLDER)):
+    if filename.startswith(("<frozen importlib", "uvloop/", _OWN_FOLDER)):
         return True
     return filename.startswith(_STDLIB) and Path(filename).relative_to(_STDLIB).parts[0] in _PLUMBING

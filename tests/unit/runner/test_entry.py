@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from dataclasses import replace
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
+import uvloop
 
 from kodosumi.error import BadEntryPoint
-from kodosumi.runner.entry import bound, pickle_for_run, resolve
+from kodosumi.runner.entry import bound, pickle_for_run, resolve, traceback_text
 from tests.unit.runner.recorder import spec_of
 
 SOURCE = """
@@ -132,6 +134,18 @@ async def test_an_error_shows_the_authors_frames_only(serve) -> None:
         assert f'File "{__file__}", line ' in text and 'raise KeyError("missing")' in text
         assert served.record.pairs[-1] == ("status", "error")
         assert not served.record.payloads("final")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_traceback_begins_at_the_authors_frame_on_every_event_loop(new_loop) -> None:
+    async def entry():
+        await asyncio.gather(asyncio.to_thread(int, "x"))
+
+    with pytest.raises(ValueError, match="invalid literal") as raised, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(entry())
+
+    below_this_test = raised.value.with_traceback(raised.value.__traceback__.tb_next)
+    assert traceback_text(below_this_test).splitlines()[1].endswith("in entry")
 
 
 @pytest.mark.parametrize("exception", [SystemExit, KeyboardInterrupt])
