@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from types import CodeType, FrameType
@@ -66,11 +66,11 @@ def remember(function: Callable[..., Any], meta: EndpointMeta) -> None:
         function: The callable that the author registered.
         meta: Its metadata. Replaces what was registered for the function before.
     """
-    # Bound methods, builtins and classes with slots refuse attributes. They are found by their location.
-    with suppress(AttributeError, TypeError):
+    # Other callables may refuse attributes. They are found by identity, bound methods by their location too.
+    if inspect.isfunction(function):
         setattr(function, _ATTRIBUTE, meta)
     known = _by_location.setdefault(_locate(function), [])
-    known[:] = [entry for entry in known if entry[0] != function] + [(function, meta)]
+    known[:] = [entry for entry in known if not _is_same_callable(entry[0], function)] + [(function, meta)]
 
 
 def meta_of(function: Callable[..., Any]) -> EndpointMeta | None:
@@ -81,13 +81,13 @@ def meta_of(function: Callable[..., Any]) -> EndpointMeta | None:
     """
     original = inspect.unwrap(function)
     for candidate in (function, original):
-        meta = getattr(candidate, _ATTRIBUTE, None)
-        if isinstance(meta, EndpointMeta):
+        if inspect.isfunction(candidate) and hasattr(candidate, _ATTRIBUTE):
+            meta: EndpointMeta = getattr(candidate, _ATTRIBUTE)
             return meta
     location = _locate(original)
     known = _by_location.get(location, [])
     for registered, meta in known:
-        if registered in (function, original):
+        if _is_same_callable(registered, function) or _is_same_callable(registered, original):
             return meta
     metas = [meta for _, meta in known]
     # A copy of a bound method: unambiguous as long as all methods of this definition have the same metadata.
@@ -142,6 +142,11 @@ def _can_run_in(function: Any, frame: FrameType) -> bool:
         return all(_is_same(cell.cell_contents, frame.f_locals.get(name)) for name, cell in cells)
     except ValueError:
         return False  # a cell that is still empty
+
+
+def _is_same_callable(first: object, second: object) -> bool:
+    # Each access to a bound method creates another object. The comparison of other callables may raise.
+    return first is second or (inspect.ismethod(first) and first == second)
 
 
 def _is_same(first: object, second: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from starlette.datastructures import State
 from kodosumi import endpoint
 from kodosumi import forms as F
 from kodosumi.core import Retry
-from kodosumi.endpoint import EndpointMeta, meta_from_stack, meta_of
+from kodosumi.endpoint import EndpointMeta, meta_from_stack, meta_of, remember
 from kodosumi.serve import ServeAPI
 
 from .conftest import Client
@@ -74,8 +75,6 @@ async def test_metadata_survives_the_way_into_a_replica(client_of: Client) -> No
 
 
 def test_a_reference_finds_its_metadata_through_decorators() -> None:
-    import functools
-
     app = ServeAPI()
 
     @app.enter("/", FORM, summary="S", deprecated=True, organization="O")
@@ -146,6 +145,30 @@ def test_methods_of_several_objects_keep_their_own_metadata() -> None:
     assert [meta_of(desk.enter) for desk in desks] == [EndpointMeta(summary="desk 0"), EndpointMeta(summary="desk 1")]
     # A copy could be either's: no metadata is better than another endpoint's retry.
     assert meta_of(copied(desks[0].enter)) is None
+
+
+class Stubborn:
+    """A callable that takes no attributes and can't be compared or hashed."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    def __call__(self) -> None: ...
+
+
+def test_callables_that_are_no_functions_have_metadata() -> None:
+    app = ServeAPI()
+    partial = functools.partial(found)
+    for number, function in enumerate(made := [Stubborn(), Stubborn(), partial, sorted]):
+        remember(function, EndpointMeta(summary=str(number)))
+    remember(made[0], EndpointMeta(summary="again"))
+    app.enter("/", FORM, summary="S")(made[0])
+
+    assert [meta.summary for each in made if (meta := meta_of(each))] == ["S", "1", "2", "3"]
+    assert meta_of(Stubborn()) is None
 
 
 def test_a_copy_called_directly_is_found_on_the_stack() -> None:
