@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from types import CodeType, FrameType
+from types import CellType, CodeType, FrameType
 from typing import Any
 
 from .runner.spec import Retry
@@ -80,18 +80,16 @@ def meta_of(function: Callable[..., Any]) -> EndpointMeta | None:
         function: A callable. One that was never registered has no metadata.
     """
     original = inspect.unwrap(function)
-    for candidate in (function, original):
-        if inspect.isfunction(candidate) and hasattr(candidate, _ATTRIBUTE):
-            meta: EndpointMeta = getattr(candidate, _ATTRIBUTE)
-            return meta
-    location = _locate(original)
-    known = _by_location.get(location, [])
+    known = _by_location.get(_locate(original), [])
     for registered, meta in known:
         if _is_same_callable(registered, function) or _is_same_callable(registered, original):
             return meta
-    metas = [meta for _, meta in known]
-    # A copy of a bound method: unambiguous as long as all methods of this definition have the same metadata.
-    return metas[0] if location and metas and all(meta == metas[0] for meta in metas) else None
+    for candidate in (function, original):
+        carried = vars(candidate).get(_ATTRIBUTE) if inspect.isfunction(candidate) else None
+        if isinstance(carried, EndpointMeta):
+            return carried
+    # Bound methods have no attributes of their own, so a copy of one could be any method with its location.
+    return _common(known) if inspect.ismethod(original) else None
 
 
 def meta_from_stack(frame: FrameType | None) -> EndpointMeta | None:
@@ -125,39 +123,50 @@ def serving(meta: EndpointMeta) -> Iterator[None]:
 
 def _meta_of_frame(frame: FrameType) -> EndpointMeta | None:
     known = _by_location.get(_code_location(frame.f_globals, frame.f_code), [])
-    if len(known) > 1:
-        known = [entry for entry in known if _can_run_in(entry[0], frame)] or known
-    return known[-1][1] if known else None
+    if len(known) < 2:
+        return _common(known)
+    possible = [meta for function, meta in known if _can_run_in(function, frame)]
+    return possible[-1] if possible else _common(known)
+
+
+def _common(known: list[tuple[Any, EndpointMeta]]) -> EndpointMeta | None:
+    """The metadata that all entries have. None is better than the ``retry`` of another endpoint."""
+    metas = [meta for _, meta in known]
+    return metas[0] if metas and all(meta == metas[0] for meta in metas) else None
 
 
 def _can_run_in(function: Any, frame: FrameType) -> bool:
-    """Whether a frame may belong to this closure and not to another one with the same code.
+    """Whether a frame may belong to this function and not to another one with the same code.
 
     The free variables of the function and the frame must hold the same objects, or equal ones of a plain type: those of
-    a copy are never the same objects.
+    a copy are never the same objects. A method's frame must have its object.
     """
-    function = _unwrap(function)
-    cells = zip(frame.f_code.co_freevars, function.__closure__ or (), strict=False)
+    names, variables = frame.f_code.co_varnames, frame.f_locals
+    if inspect.ismethod(function) and names and variables.get(names[0]) is not function.__self__:
+        return False
+    cells = zip(frame.f_code.co_freevars, _unwrap(function).__closure__ or (), strict=False)
+    return all(_holds(cell, variables.get(name)) for name, cell in cells)
+
+
+def _holds(cell: CellType, value: object) -> bool:
     try:
-        return all(_is_same(cell.cell_contents, frame.f_locals.get(name)) for name, cell in cells)
+        content = cell.cell_contents
     except ValueError:
-        return False  # a cell that is still empty
+        return True  # The cell is still empty.
+    # Only plain types: the comparison of others may raise, or return no bool.
+    plain = type(content) is type(value) and isinstance(content, str | bytes | int)
+    return content is value or (plain and content == value)
 
 
 def _is_same_callable(first: object, second: object) -> bool:
     # Each access to a bound method creates another object. The comparison of other callables may raise.
-    return first is second or (inspect.ismethod(first) and first == second)
-
-
-def _is_same(first: object, second: object) -> bool:
-    # Only plain types: the comparison of others may raise, or return no bool.
-    return first is second or (type(first) is type(second) and isinstance(first, str | bytes | int) and first == second)
+    return first is second or (inspect.ismethod(first) and inspect.ismethod(second) and first == second)
 
 
 def _locate(function: Any) -> _Location | None:
     function = _unwrap(function)
-    code = getattr(function, "__code__", None)
-    return _code_location(function.__globals__, code) if isinstance(code, CodeType) else None
+    code, variables = getattr(function, "__code__", None), getattr(function, "__globals__", None)
+    return _code_location(variables, code) if isinstance(code, CodeType) and isinstance(variables, dict) else None
 
 
 def _code_location(variables: dict[str, Any], code: CodeType) -> _Location:

@@ -21,8 +21,8 @@ import cloudpickle
 
 from ..error import BadEntryPoint
 
-_OWN_FOLDER = str(Path(__file__).parent)
-_STDLIB = str(Path(traceback.__file__).parent)
+_OWN_FOLDER = Path(__file__).parent
+_STDLIB = Path(traceback.__file__).parent
 _PLUMBING = frozenset({"asyncio", "threading.py", "concurrent", "importlib"})
 """What lies between the runner and the author's first frame."""
 
@@ -104,11 +104,9 @@ def traceback_text(exc: BaseException) -> str:
 
 def _reduce_code(code: CodeType) -> tuple[Any, ...]:
     make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
-    return _restore_code, (code.co_filename, make, arguments)
-
-
-def _restore_code(filename: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
-    return make(*arguments).replace(co_filename=filename)
+    # The file name is the first text among the arguments of CodeType, in every Python version.
+    position = next(index for index, value in enumerate(arguments) if isinstance(value, str))
+    return make, (*arguments[:position], code.co_filename, *arguments[position + 1 :])
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
@@ -164,6 +162,7 @@ def _described(found: Any) -> str:
 
 def _is_plumbing(frames: TracebackType) -> bool:
     filename = frames.tb_frame.f_code.co_filename
-    if filename.startswith(("<frozen importlib", "uvloop/", _OWN_FOLDER)):
+    path = Path(filename)
+    if filename.startswith(("<frozen importlib", "uvloop/")) or _OWN_FOLDER in path.parents:
         return True
-    return filename.startswith(_STDLIB) and Path(filename).relative_to(_STDLIB).parts[0] in _PLUMBING
+    return _STDLIB in path.parents and path.relative_to(_STDLIB).parts[0] in _PLUMBING

@@ -110,6 +110,30 @@ def test_code_in_inputs_keeps_its_file_name() -> None:
     assert copy("7 8") == 7
 
 
+def test_what_is_pickled_for_a_run_names_nothing_of_this_package() -> None:
+    def outer():
+        def inner():
+            raise LookupError
+
+        return inner
+
+    # Payloads are kept, and are loaded by other versions.
+    assert b"kodosumi.runner" not in pickle_for_run(outer)
+
+
+def test_a_folder_with_a_similar_name_is_the_authors() -> None:
+    source = compile(
+        "def entry():\n    raise LookupError", f"{Path(asyncio.__file__).parents[1]}-own/asyncio/x.py", "exec"
+    )
+    variables: dict = {}
+    exec(source, variables)
+
+    with pytest.raises(LookupError) as raised:
+        variables["entry"]()
+    in_entry = raised.value.with_traceback(raised.value.__traceback__.tb_next)
+    assert "-own/asyncio/x.py" in traceback_text(in_entry)
+
+
 def test_what_cannot_be_called_is_refused() -> None:
     with pytest.raises(BadEntryPoint, match="a value of type int"):
         bound(3, 1, 2)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import cloudpickle
@@ -143,20 +144,25 @@ def test_methods_of_several_objects_keep_their_own_metadata() -> None:
         app.enter(f"/{number}", FORM, summary=f"desk {number}")(desk.enter)
 
     assert [meta_of(desk.enter) for desk in desks] == [EndpointMeta(summary="desk 0"), EndpointMeta(summary="desk 1")]
+    assert [desk.enter() for desk in desks] == ["desk 0", "desk 1"]
     # A copy could be either's: no metadata is better than another endpoint's retry.
     assert meta_of(copied(desks[0].enter)) is None
+    assert copied(desks[0].enter)() == "nothing"
 
 
 class Stubborn:
     """A callable that takes no attributes and can't be compared or hashed."""
 
-    __slots__ = ()
+    __slots__ = ("__code__",)
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("ambiguous")
 
     def __call__(self) -> None: ...
+
+    def __init__(self) -> None:
+        self.__code__ = found.__code__
 
 
 def test_callables_that_are_no_functions_have_metadata() -> None:
@@ -195,6 +201,32 @@ def test_two_functions_of_one_line_keep_their_own_metadata() -> None:
 
     assert [meta_of(each) for each in both] == [meta_of(copied(each)) for each in both]
     assert [meta.summary for each in both if (meta := meta_of(each))] == ["0", "1"]
+
+
+def test_a_function_that_was_not_registered_has_no_metadata_of_another_one_of_its_line() -> None:
+    registered, other = (lambda: 1), (lambda: 2)
+    ServeAPI().enter("/", FORM, summary="S")(registered)
+
+    assert meta_of(other) is meta_of(copied(other)) is None
+
+
+def test_a_decorated_endpoint_has_the_newest_metadata_and_a_bound_one_its_own() -> None:
+    def enter(self: object = None) -> None: ...
+
+    remember(enter, EndpointMeta(summary="first"))
+
+    @functools.wraps(enter)
+    def decorated() -> None: ...
+
+    bound = MethodType(enter, Desk())
+    remember(enter, EndpointMeta(summary="second"))
+    remember(bound, EndpointMeta(summary="bound"))
+
+    assert [meta.summary for each in (enter, decorated, bound) if (meta := meta_of(each))] == [
+        "second",
+        "second",
+        "bound",
+    ]
 
 
 def test_a_handler_called_directly_is_found_on_the_stack() -> None:
