@@ -1,6 +1,6 @@
 # `make start` runs everything on this machine, `make test` tests it. Everything is installed into .venv, in the versions
-# of the lock files. With LATEST=1, tests use .venv-latest with the newest versions that pyproject.toml admits.
-BIN := .venv$(if $(LATEST),-latest)/bin
+# of the lock files. PYTHON selects the interpreter, ARGS are options of pytest.
+BIN := .venv/bin
 EXAMPLES := hello forms prime my_service approval documents durable
 
 .PHONY: help setup dev start test test-all test-unit test-latest test-containers rounds check browser servers bench docs lock clean
@@ -12,7 +12,7 @@ setup:  ## install the package into .venv
 	@scripts/setup
 
 dev:  ## install the package, and what tests and checks need
-	@scripts/setup $(if $(LATEST),latest,dev)
+	@scripts/setup dev
 
 start: setup  ## run the examples on Ray Serve, a spooler and the panel; Ctrl-C ends it
 	@$(BIN)/koco start --app-dir examples $(foreach app,$(EXAMPLES),--app $(app).app:fast_app)
@@ -23,7 +23,7 @@ browser: dev
 servers: dev
 	@scripts/servers > /dev/null || { echo "some servers are missing: their tests are skipped" >&2; test "$$CI" != true; }
 
-test: $(if $(LATEST),test-latest,test-all)  ## run every test; LATEST=1: see test-latest; ARGS="-k name": options of pytest
+test: $(if $(filter 1,$(LATEST)),test-latest,test-all)  ## run every test; LATEST=1: see test-latest; ARGS="-k name": options of pytest
 
 test-all: dev browser servers
 	@$(BIN)/python -m pytest --durations=20 --durations-min=3 $(ARGS)
@@ -56,8 +56,8 @@ docs: dev  ## write the generated references
 bench: dev  ## measure a running stack and print the table of benchmarks/README.md
 	@$(BIN)/python benchmarks/run.py
 
-lock: dev  ## write the lock files after a change of pyproject.toml; UPGRADE=1 takes the newest versions
-	@scripts/lock $(if $(UPGRADE),--upgrade)
+lock:  ## write the lock files after a change of pyproject.toml; UPGRADE=1 takes the newest versions
+	@scripts/lock $(if $(filter 1,$(UPGRADE)),--upgrade)
 
 clean:  ## remove caches and the environment (not data)
 	rm -rf .venv .venv-latest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log dist build

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 from typing import Any
 
 import pytest
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -14,7 +16,12 @@ from tests.stack import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+RUNTIME: list[str] = PROJECT["project"]["dependencies"] + [
+    text for extra, texts in EXTRAS.items() if extra != "dev" for text in texts if not text.startswith("kodosumi[")
+]
+DEV = [text for text in EXTRAS["dev"] if not text.startswith("kodosumi[")]
 RENEW = "run: make lock"
+HERE = {**default_environment(), "extra": ""}
 
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
@@ -54,26 +61,45 @@ def read_pins(lock: str, environment: dict[str, str]) -> dict[str, str]:
 def find_unlocked(texts: list[str], lock: str, environment: dict[str, str]) -> list[str]:
     """Requirements that a lock file lacks, or has in a version that they don't admit."""
     pins = read_pins(lock, environment)
-    needed = [requirement for text in texts if (requirement := Requirement(text)).name != "kodosumi"]
-    return [
-        f"{requirement}: {pins.get(canonicalize_name(requirement.name), 'absent')}"
-        for requirement in needed
-        if requirement.marker is None or requirement.marker.evaluate(environment)
-        if not requirement.specifier.contains(pins.get(canonicalize_name(requirement.name), "0"), prereleases=True)
-    ]
+    unlocked = []
+    for requirement in map(Requirement, texts):
+        version = pins.get(canonicalize_name(requirement.name))
+        applies = requirement.marker is None or requirement.marker.evaluate(environment)
+        fits = version is not None and requirement.specifier.contains(version, prereleases=True)
+        if applies and not fits:
+            unlocked.append(f"{requirement}: {version or 'absent'}")
+    return unlocked
+
+
+def find_requirements_of_extras(texts: list[str], lock: str) -> list[str]:
+    """What extras, such as ``serve`` of ``ray[serve]``, need here, by the metadata of the installed packages."""
+    pins = read_pins(lock, HERE)
+    needed = []
+    for requirement in map(Requirement, texts):
+        name = canonicalize_name(requirement.name)
+        # With LATEST=1, other versions may be installed, which need something else.
+        if requirement.extras and pins.get(name) == metadata.version(name):
+            needed += [
+                f"{each.name}{each.specifier}"
+                for each in map(Requirement, metadata.requires(name) or [])
+                if each.marker and any(each.marker.evaluate({"extra": extra}) for extra in requirement.extras)
+            ]
+    return needed
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_locks_have_every_requirement_in_a_version_that_it_admits(environment: dict[str, str]) -> None:
-    runtime = [*PROJECT["project"]["dependencies"]]
-    for name, texts in EXTRAS.items():
-        if name != "dev":
-            runtime += texts
-
-    assert find_unlocked(runtime, "requirements.lock", environment) == [], RENEW
-    assert find_unlocked(runtime + EXTRAS["dev"], "requirements-dev.lock", environment) == [], RENEW
-    build = PROJECT["build-system"]["requires"]
+    assert find_unlocked(RUNTIME, "requirements.lock", environment) == [], RENEW
+    assert find_unlocked([*RUNTIME, *DEV], "requirements-dev.lock", environment) == [], RENEW
+    build = [*PROJECT["build-system"]["requires"], "editables"]
     assert find_unlocked(build, "requirements-build.lock", environment) == [], RENEW
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_the_locks_have_what_the_extras_of_requirements_need(lock: str) -> None:
+    texts = [*RUNTIME, *(DEV if "dev" in lock else [])]
+
+    assert find_unlocked(find_requirements_of_extras(texts, lock), lock, HERE) == [], RENEW
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
