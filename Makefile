@@ -23,7 +23,7 @@ browser: dev
 servers: dev
 	@scripts/servers > /dev/null || { echo "some servers are missing: their tests are skipped" >&2; test "$$CI" != true; }
 
-test: $(if $(filter 1,$(LATEST)),test-latest,test-all)  ## run every test; LATEST=1: see test-latest; ARGS="-k name": options of pytest
+test: $(if $(filter-out 0,$(LATEST)),test-latest,test-all)  ## run every test; LATEST=1: see test-latest; ARGS="-k name": options of pytest
 
 test-all: dev browser servers
 	@$(BIN)/python -m pytest --durations=20 --durations-min=3 $(ARGS)
@@ -57,7 +57,7 @@ bench: dev  ## measure a running stack and print the table of benchmarks/README.
 	@$(BIN)/python benchmarks/run.py
 
 lock:  ## write the lock files after a change of pyproject.toml; UPGRADE=1 takes the newest versions
-	@scripts/lock $(if $(filter 1,$(UPGRADE)),--upgrade)
+	@scripts/lock $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 clean:  ## remove caches and the environment (not data)
 	rm -rf .venv .venv-latest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log dist build

@@ -125,6 +125,8 @@ def _meta_of_frame(frame: FrameType) -> EndpointMeta | None:
     known = _by_location.get(_code_location(frame.f_globals, frame.f_code), [])
     if len(known) < 2:
         return _common(known)
+    # Two lambdas may share a line. Copies have code objects of their own, so there all of them remain possible.
+    known = [entry for entry in known if getattr(_unwrap(entry[0]), "__code__", None) is frame.f_code] or known
     possible = [meta for function, meta in known if _can_run_in(function, frame)]
     return possible[-1] if possible else _common(known)
 

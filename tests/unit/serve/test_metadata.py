@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import subprocess
 import sys
 from collections.abc import Callable
 from types import MethodType
@@ -15,11 +16,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import State
 
-from kodosumi import endpoint
 from kodosumi import forms as F
 from kodosumi.core import Retry
 from kodosumi.endpoint import EndpointMeta, meta_from_stack, meta_of, remember
 from kodosumi.serve import ServeAPI
+from tests.stack import ROOT
 
 from .conftest import Client
 
@@ -105,20 +106,28 @@ def test_copies_of_one_factorys_endpoints_keep_their_own_metadata() -> None:
         ]
 
 
-def test_copies_in_a_process_that_knows_no_endpoint_keep_their_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+LOAD = """
+import cloudpickle, sys
+from kodosumi.endpoint import meta_of
+
+app, function = cloudpickle.load(sys.stdin.buffer), cloudpickle.load(sys.stdin.buffer)
+copies = [registered for registered, _ in app._endpoints] + [function]
+sys.stdout.buffer.write(cloudpickle.dumps([meta_of(copy) for copy in copies]))
+"""
+
+
+def test_copies_in_a_process_that_knows_no_endpoint_keep_their_metadata() -> None:
     app = ServeAPI()
 
     @app.enter("/", FORM, summary="S", retry=Retry(max_attempts=2))
     def enter() -> None: ...
 
-    pickled_app, pickled_function = cloudpickle.dumps(app), cloudpickle.dumps(enter)
-    expected = meta_of(enter)
-    monkeypatch.setattr(endpoint, "_by_location", {})
+    pickled = cloudpickle.dumps(app) + cloudpickle.dumps(enter)
+    done = subprocess.run([sys.executable, "-c", LOAD], input=pickled, stdout=subprocess.PIPE, cwd=ROOT, check=True)
 
+    expected = meta_of(enter)
     assert expected is not None and expected.retry is not None
-    assert meta_of(cloudpickle.loads(pickled_function)) == expected
-    (registered,) = [function for function, _ in cloudpickle.loads(pickled_app)._endpoints]
-    assert meta_of(registered) == expected
+    assert cloudpickle.loads(done.stdout) == [expected, expected]
 
 
 class Desk:
@@ -201,6 +210,14 @@ def test_two_functions_of_one_line_keep_their_own_metadata() -> None:
 
     assert [meta_of(each) for each in both] == [meta_of(copied(each)) for each in both]
     assert [meta.summary for each in both if (meta := meta_of(each))] == ["0", "1"]
+
+
+def test_two_functions_of_one_line_are_told_apart_on_the_stack() -> None:
+    both = [lambda: found(), lambda: [found()][0]]
+    for number, function in enumerate(both):
+        remember(function, EndpointMeta(summary=str(number)))
+
+    assert [each().headers["kodosumi_launch"] for each in both] == ["0", "1"]
 
 
 def test_a_function_that_was_not_registered_has_no_metadata_of_another_one_of_its_line() -> None:
