@@ -186,6 +186,8 @@ class ExecutionStore(Protocol):
     ) -> list[StoredEvent]:
         """Events with ``seq > after`` in order, at most ``limit``, of these kinds only when given.
 
+        What was returned here is part of every later summary: a reader of the last event finds a terminal state.
+
         Raises:
             ExecutionNotFound: unknown or purged (an archived one is still read).
         """

@@ -141,19 +141,19 @@ class ExecutionFile:
                 connection.execute("COMMIT")
             return replace(self._cached, notices=waiting)
 
-    def events(self, after: int, limit: int, kinds: Collection[EventKind] | None) -> list[StoredEvent]:
-        """A page of events behind ``after``."""
+    def events(self, after: int, last: int, limit: int, kinds: Collection[EventKind] | None) -> list[StoredEvent]:
+        """A page of events behind ``after`` up to ``last``."""
         # a place beyond 63 bits can't be bound, and nothing lies behind it
         after, limit = min(max(after, 0), 2**62), min(max(limit, 0), 2**62)
-        where, values = "id > ?", [after]
+        where, values = "id > ? AND id <= ?", [after, last]
         if kinds is not None:
             names = ",".join(f"'{EventKind(kind).value}'" for kind in kinds)
             where += f" AND +kind IN ({names})"
         return self._select(f"{where} ORDER BY id LIMIT ?", [*values, limit])
 
-    def last_event(self, kind: EventKind) -> StoredEvent | None:
-        """The newest event of a kind."""
-        found = self._select("kind = ? ORDER BY id DESC LIMIT 1", [kind.value])
+    def last_event(self, kind: EventKind, last: int) -> StoredEvent | None:
+        """The newest event of a kind up to ``last``."""
+        found = self._select("kind = ? AND id <= ? ORDER BY id DESC LIMIT 1", [kind.value, last])
         return found[0] if found else None
 
     def close(self) -> None:

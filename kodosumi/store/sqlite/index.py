@@ -34,12 +34,13 @@ SCAN_ROWS = 2_000
 
 
 class Owner(NamedTuple):
-    """What the index says of an id: who owns it, whether anything is committed, whether it was removed."""
+    """What the index says of an id: its owner, whether something is committed or purged, the last event."""
 
     username: str
     known: bool
     purged: bool
     state: ExecutionState
+    seq: int
 
 
 class Index:
@@ -162,9 +163,9 @@ class Index:
 
     def owner(self, fid: str) -> Owner | None:
         """Who owns an execution, or None when the id is unknown."""
-        query = "SELECT username, seq > 0 OR version > 0, purged, state FROM execution WHERE fid = ?"
-        for username, known, purged, state in self._rows(query, (fid,)):
-            return Owner(username, bool(known), bool(purged), ExecutionState(state))
+        query = "SELECT username, seq > 0 OR version > 0, purged, state, seq FROM execution WHERE fid = ?"
+        for username, known, purged, state, seq in self._rows(query, (fid,)):
+            return Owner(username, bool(known), bool(purged), ExecutionState(state), seq)
         return None
 
     def execution(self, fid: str) -> Execution | None:

@@ -72,10 +72,10 @@ class SqliteExecutionStore:
     async def events(
         self, fid: str, after: int = 0, limit: int = 1000, kinds: Collection[EventKind] | None = None
     ) -> list[StoredEvent]:
-        return await self._work(self._in_file, fid, lambda file: file.events(after, limit, kinds))
+        return await self._work(self._in_file, fid, lambda file, seq: file.events(after, seq, limit, kinds))
 
     async def last_event(self, fid: str, kind: EventKind) -> StoredEvent | None:
-        return await self._work(self._in_file, fid, lambda file: file.last_event(kind))
+        return await self._work(self._in_file, fid, lambda file, seq: file.last_event(kind, seq))
 
     async def execution(self, fid: str) -> Execution:
         return await self._work(self._execution, fid)
@@ -190,9 +190,15 @@ class SqliteExecutionStore:
             current = self._write(put)
             file.indexed_version = record.version if current else -1
 
-    def _in_file(self, fid: str, read: Callable[[ExecutionFile], Result]) -> Result:
-        with self._files.use(self._owner(fid).username, fid) as file:
-            return read(file)
+    def _in_file(self, fid: str, read: Callable[[ExecutionFile, int], Result]) -> Result:
+        """Reads the execution's file up to the last event that the index has.
+
+        The file is committed before the index: without this limit a reader could see an event, even the last one,
+        that :meth:`execution` does not know yet.
+        """
+        owner = self._owner(fid)
+        with self._files.use(owner.username, fid) as file:
+            return read(file, owner.seq)
 
     def _execution(self, fid: str) -> Execution:
         self._owner(fid)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kodosumi.events import EventKind, ExecutionState
 from kodosumi.store import Execution, ExecutionStore
 from kodosumi.store.sqlite import SqliteExecutionStore
 from kodosumi.store.sqlite import index as index_module
+from kodosumi.store.sqlite.file import Record
 from tests.unit.store.histories import FINISHED, OTHER, OWNER, batch, begun, ended, event, fids, meta, payloads, text
 
 
@@ -116,6 +118,35 @@ async def test_an_index_behind_its_files_catches_up_when_the_store_is_opened(
     assert await fids(store, query="prime") == [fid]
     assert await fids(store) == [born, fid]
     await store.close()
+
+
+async def test_no_reader_sees_an_event_that_the_summary_does_not_know_yet(
+    exec_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, reader = SqliteExecutionStore(exec_dir), SqliteExecutionStore(exec_dir)
+    fid = await begun(writer)
+    assert await payloads(reader, fid) == ["starting"]  # it has opened the index and will not repair it
+    put, committed, released = index_module.Index.put, threading.Event(), threading.Event()
+
+    def put_late(self: index_module.Index, record: Record, *, known_version: int = -1) -> None:
+        committed.set()
+        assert released.wait(60)
+        put(self, record, known_version=known_version)
+
+    monkeypatch.setattr(index_module.Index, "put", put_late)
+    append = asyncio.create_task(writer.append(fid, OWNER, [batch(2, event(EventKind.FINAL, "42"), FINISHED)]))
+    try:
+        assert await asyncio.to_thread(committed.wait, 60)
+        assert await payloads(reader, fid) == ["starting"]
+        assert await reader.last_event(fid, EventKind.FINAL) is None
+        assert (await reader.execution(fid)).seq == 1
+    finally:
+        released.set()
+    await append
+    assert await payloads(reader, fid) == ["starting", "42", "finished"]
+    assert (await reader.execution(fid)).state is ExecutionState.FINISHED
+    await writer.close()
+    await reader.close()
 
 
 async def test_a_batch_delivered_again_brings_the_index_up_too(exec_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
